@@ -1,0 +1,39 @@
+// Host memory for buffers: 64-byte aligned, kept in a cache by size when freed, so that a training step allocates nothing after warm-up.
+#pragma once
+#include <cstddef>
+#include <cstdint>
+#include <map>
+#include <vector>
+
+namespace theia {
+
+/// A piece of memory. `refs` counts the handles and plans that hold it.
+struct Block {
+  std::byte* data;
+  int64_t bytes;  // rounded size, the key of the cache
+  int refs;
+};
+
+class Allocator {
+ public:
+  ~Allocator();
+  /// Rounds a request up to the size that blocks come in: 64 bytes below 4 KiB, then steps of 1/8 of the power of two below.
+  static int64_t rounded(int64_t bytes);
+  /// A block with refs = 1; contents undefined. Throws ERR_OOM (after giving the cache back to the system once).
+  Block* allocate(int64_t bytes);
+  /// Puts a block without holders into the cache.
+  void release(Block* block);
+  /// Gives all cached blocks back to the system.
+  void trim();
+
+  int64_t live() const { return live_; }
+  int64_t peak() const { return peak_; }
+  int64_t cached() const { return cached_; }
+  void reset_peak() { peak_ = live_; }
+
+ private:
+  std::map<int64_t, std::vector<Block*>> cache_;
+  int64_t live_ = 0, peak_ = 0, cached_ = 0;
+};
+
+}  // namespace theia

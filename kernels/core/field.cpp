@@ -1,0 +1,50 @@
+#include "kernels/core/field.h"
+
+#include <cstring>
+
+#include "kernels/core/error.h"
+
+namespace theia {
+
+std::string describe(const Tensor& t) {
+  if (!t.present()) return "nothing";
+  std::string s = "[";
+  for (int i = 0; i < t.rank; ++i) s += (i ? "," : "") + std::to_string(t.size[i]);
+  return s + "] " + name(t.dtype);
+}
+
+static std::string names(DTypes set) {
+  std::string s;
+  for (int i = 0; i < kDTypes; ++i)
+    if (set & (1u << i)) s += (s.empty() ? "" : " or ") + std::string(kDTypeNames[i]);
+  return s;
+}
+
+static int count_choices(const char* choices) {
+  int n = 1;
+  for (const char* c = choices; *c; ++c) n += *c == '|';
+  return n;
+}
+
+void check_fields(const char* op, std::span<const Field> fields, const void* args) {
+  for (const Field& f : fields) {
+    if (f.kind == Kind::tensor) {
+      const Tensor& t = tensor_at(args, f);
+      if (!t.present()) {
+        if (!f.optional) fail("ERR_ARGS", "%s: expected a tensor as '%s', got nothing", op, f.name);
+        continue;
+      }
+      if (!(set_of(t.dtype) & f.dtypes))
+        fail("ERR_DTYPE", "%s: expected '%s' as %s, got %s", op, f.name, names(f.dtypes).c_str(), name(t.dtype));
+      if (t.rank < f.min_rank || t.rank > f.max_rank)
+        fail("ERR_SHAPE", "%s: expected '%s' of rank %d to %d, got %s", op, f.name, f.min_rank, f.max_rank, describe(t).c_str());
+    } else if (f.choices) {
+      int64_t v;
+      std::memcpy(&v, static_cast<const std::byte*>(args) + f.offset, sizeof v);
+      if (v < 0 || v >= count_choices(f.choices))
+        fail("ERR_ARGS", "%s: expected '%s' as one of %s, got number %lld", op, f.name, f.choices, static_cast<long long>(v));
+    }
+  }
+}
+
+}  // namespace theia

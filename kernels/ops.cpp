@@ -1,0 +1,47 @@
+#include "kernels/ops.h"
+
+#include "kernels/core/error.h"
+#include "kernels/linear/linear.h"
+
+namespace theia {
+
+namespace {
+
+template <class Args, size_t N>
+constexpr OpInfo info(const char* name, const Field (&fields)[N]) {
+  static_assert(std::is_trivially_copyable_v<Args> && sizeof(Args) <= kMaxArgsBytes);
+  return {name,
+          sizeof(Args),
+          fields,
+          [](const void* a) { check(*static_cast<const Args*>(a)); },
+          [](const void* a, int threads) { return workspace(*static_cast<const Args*>(a), threads); },
+          [](const void* a) { return flops(*static_cast<const Args*>(a)); },
+          [](const void* a) { return bytes(*static_cast<const Args*>(a)); }};
+}
+
+const OpInfo kTable[kOps] = {
+#define THEIA_OP(name, Args, fields) info<Args>(#name, fields),
+#include "kernels/ops.def"
+#undef THEIA_OP
+};
+
+}  // namespace
+
+const OpInfo& op_info(Op op) { return kTable[static_cast<int>(op)]; }
+
+CpuKernel cpu_kernel(Op op, const void* args) {
+  const CpuEntry& entry = kCpuTable[static_cast<int>(op)];
+  const OpInfo& info = op_info(op);
+  for (const Field& f : info.fields)
+    if (f.kind == Kind::tensor && tensor_at(args, f).present() && tensor_at(args, f).dtype == DType::f64) {
+      if (!entry.plain_f64) fail("ERR_UNSUPPORTED", "%s has no float64 variant on cpu", info.name);
+      return entry.plain_f64;
+    }
+  const Isa isa = cpu_isa();
+  if (isa == Isa::avx512 && entry.avx512) return entry.avx512;
+  if (isa != Isa::plain && entry.avx2) return entry.avx2;
+  if (!entry.plain) fail("ERR_UNSUPPORTED", "%s is not built for cpu", info.name);
+  return entry.plain;
+}
+
+}  // namespace theia

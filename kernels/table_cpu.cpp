@@ -1,0 +1,28 @@
+// Every op's kernels on the CPU, in the order of ops.def.
+#include "kernels/linear/linear.h"
+#include "kernels/ops.h"
+
+namespace theia {
+
+namespace {
+template <class Args, void (*kernel)(const Args&, const Context&)>
+void call(const void* args, const Context& context) {
+  kernel(*static_cast<const Args*>(args), context);
+}
+}  // namespace
+
+// The plain variant is a template over float and double; the double one is the reference of the tests and of gradcheck.
+#define PLAIN(op, Args) &call<Args, cpu::op<float>>, &call<Args, cpu::op<double>>
+#if defined(__x86_64__)
+#define SIMD(op, Args) {PLAIN(op, Args), &call<Args, avx2::op>, &call<Args, avx512::op>}
+#else
+#define SIMD(op, Args) {PLAIN(op, Args), nullptr, nullptr}
+#endif
+#define ONLY_PLAIN(op, Args) {PLAIN(op, Args), nullptr, nullptr}
+
+constinit const CpuEntry kCpuTable[kOps] = {
+    SIMD(linear, LinearArgs),
+    SIMD(linear_grad, LinearGradArgs),
+};
+
+}  // namespace theia
