@@ -1,7 +1,7 @@
 #include "kernels/ops.h"
 
 #include "kernels/core/error.h"
-#include "kernels/linear/linear.h"
+#include "kernels/add/add.h"
 
 namespace theia {
 
@@ -29,7 +29,7 @@ const OpInfo kTable[kOps] = {
 
 const OpInfo& op_info(Op op) { return kTable[static_cast<int>(op)]; }
 
-CpuKernel cpu_kernel(Op op, const void* args) {
+CpuKernel cpu_kernel(Op op, const void* args, Isa isa) {
   const CpuEntry& entry = kCpuTable[static_cast<int>(op)];
   const OpInfo& info = op_info(op);
   for (const Field& f : info.fields)
@@ -37,7 +37,6 @@ CpuKernel cpu_kernel(Op op, const void* args) {
       if (!entry.plain_f64) fail("ERR_UNSUPPORTED", "%s has no float64 variant on cpu", info.name);
       return entry.plain_f64;
     }
-  const Isa isa = cpu_isa();
   if (isa == Isa::avx512 && entry.avx512) return entry.avx512;
   if (isa != Isa::plain && entry.avx2) return entry.avx2;
   if (!entry.plain) fail("ERR_UNSUPPORTED", "%s is not built for cpu", info.name);

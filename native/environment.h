@@ -1,0 +1,81 @@
+// What one JavaScript environment (the main thread or a worker) owns: buffers, scratch, the recorder and its plans. Nothing here is
+// shared between environments but the thread pool.
+#pragma once
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <unordered_map>
+#include <vector>
+
+#include "kernels/core/allocator.h"
+#include "kernels/core/cpu.h"
+#include "kernels/core/tensor.h"
+#include "native/plan.h"
+
+namespace theia::native {
+
+/// A live buffer: the size asked for, and the block that holds it.
+struct Buffer {
+  Block* block = nullptr;
+  int64_t bytes = 0;
+  uint32_t generation = 0;  // raised at free: an old handle is recognised
+};
+
+class Environment {
+ public:
+  Environment();
+  ~Environment();
+
+  /// A new buffer of `bytes` bytes, contents undefined. Handles are numbers below 2^53 that are never used twice.
+  uint64_t allocate(int64_t bytes);
+  /// Throws ERR_DISPOSED if the handle is not alive.
+  void release(uint64_t handle);
+  Buffer& buffer(uint64_t handle);
+  bool alive(uint64_t handle) const;
+
+  /// Reads one op's arguments from the call area (layout: call.h), checks and runs them, and records them while recording.
+  void dispatch(int op, std::span<const double> area);
+  /// Bytes of scratch the op now in the call area needs; its flops and bytes (for bench and trace).
+  struct Cost {
+    double flops, bytes;
+    int64_t workspace;
+  };
+  Cost cost(int op, std::span<const double> area);
+
+  void begin_recording();
+  /// Ends the recording and returns the plan's number.
+  uint32_t end_recording();
+  void drop_recording();
+  bool recording() const { return recorder_ != nullptr; }
+  void replay(uint32_t plan);
+  void release_plan(uint32_t plan);
+  int64_t plan_calls(uint32_t plan);
+
+  struct Memory {
+    int64_t live, peak, cached, buffers, plans;
+  };
+  Memory memory() const;
+  void reset_peak() { allocator_.reset_peak(); }
+  void trim() { allocator_.trim(); }
+
+  /// The instruction set of this environment's kernels. Tests lower it to compare variants within one process.
+  Isa isa = cpu_isa();
+
+ private:
+  void read_call(int op, std::span<const double> area, void* args);
+  void run(int op, void* args);
+  void release_block(Block* block);
+  void reserve_scratch(int64_t bytes);
+  Plan& plan(uint32_t number);
+
+  Allocator allocator_;
+  std::vector<Buffer> buffers_;
+  std::vector<uint32_t> free_slots_;
+  int64_t alive_ = 0;
+  Block* scratch_ = nullptr;
+  std::unique_ptr<Plan> recorder_;
+  std::unordered_map<uint32_t, std::unique_ptr<Plan>> plans_;
+  uint32_t next_plan_ = 1;
+};
+
+}  // namespace theia::native

@@ -1,0 +1,28 @@
+// Builds the addon with cmake-js: build/Release/theia.node. Further arguments go to cmake-js, e.g. --CDTHEIA_SANITIZE=address --out build-asan.
+import { spawnSync } from 'node:child_process';
+import { existsSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+
+const root = join(dirname(fileURLToPath(import.meta.url)), '..');
+const missing = ['cmake', 'g++'].filter((tool) => spawnSync('sh', ['-c', `command -v ${tool}`]).status !== 0);
+if (missing.length > 0) {
+  console.error(`theia: ERR_NATIVE_LOAD: the addon cannot be built: ${missing.join(' and ')} not found`);
+  console.error('hint: apt-get install build-essential cmake ninja-build (or the same by your system’s package manager)');
+  process.exit(2);
+}
+const require = createRequire(import.meta.url);
+let cli;
+try {
+  cli = join(dirname(require.resolve('cmake-js/package.json')), 'bin', 'cmake-js');
+} catch {
+  console.error('theia: ERR_NATIVE_LOAD: cmake-js is not installed');
+  console.error('hint: npm ci');
+  process.exit(2);
+}
+const args = process.argv.slice(2);
+// `build`, not `compile`: it configures only when needed. With new -D options the cache must be made anew.
+const verb = existsSync(join(root, 'build', 'CMakeCache.txt')) && args.some((a) => a.startsWith('--CD')) ? 'rebuild' : 'build';
+const result = spawnSync(process.execPath, [cli, verb, ...args], { cwd: root, stdio: 'inherit' });
+process.exit(result.status ?? 1);

@@ -1,0 +1,42 @@
+// Written by `npm run generate` from the field lists in kernels/*/*.h. Do not edit.
+
+import type { Tensor } from '../tensor/tensor.js';
+
+/** Arguments of the op `add`. */
+export interface AddArgs {
+  /** in, float32 or float64, rank 0 to 5 */
+  a: Tensor;
+  /** in, float32 or float64, rank 0 to 5 */
+  b: Tensor;
+  /** out, float32 or float64, rank 0 to 5; may be the memory of a */
+  y: Tensor;
+}
+
+export interface OpArgs {
+  add: AddArgs;
+}
+
+export type OpName = keyof OpArgs;
+
+export type Role = 'in' | 'out' | 'inout' | 'saved' | 'accumulate' | 'scalar';
+
+/** One argument of an op: how it is written into the call area, and what it is for. */
+export interface Field {
+  readonly name: string;
+  readonly kind: 'tensor' | 'int' | 'float' | 'choice';
+  readonly role: Role;
+  readonly optional: boolean;
+  readonly choices?: readonly string[];
+}
+
+/** All ops in the order of kernels/ops.def: the position is the number that the addon knows the op by. */
+export const OPS: readonly { readonly name: OpName; readonly fields: readonly Field[] }[] = [
+  {
+    name: 'add',
+    fields: [
+      { name: 'a', kind: 'tensor', role: 'in', optional: false },
+      { name: 'b', kind: 'tensor', role: 'in', optional: false },
+      { name: 'y', kind: 'tensor', role: 'out', optional: false },
+    ],
+  },
+];

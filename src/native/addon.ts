@@ -1,0 +1,50 @@
+/**
+ * The addon as TypeScript sees it: buffers by handle, ops by number, plans by number. Nothing above src/tensor and src/native calls it.
+ */
+export interface Addon {
+  setErrorClass(errorClass: unknown): void;
+  allocate(bytes: number): number;
+  release(handle: number): void;
+  write(handle: number, byteOffset: number, data: ArrayBufferView): void;
+  read(handle: number, byteOffset: number, into: ArrayBufferView): void;
+  dispatch(op: number, area: Float64Array): void;
+  cost(op: number, area: Float64Array): { flops: number; bytes: number; workspace: number };
+  beginRecording(): void;
+  endRecording(): number;
+  dropRecording(): void;
+  replay(plan: number): void;
+  releasePlan(plan: number): void;
+  planCalls(plan: number): number;
+  memory(): MemoryUse;
+  resetPeak(): void;
+  trim(): void;
+  threads(n?: number): number;
+  instructionSet(name?: string): string;
+  cosine(x: number): number;
+  power(x: number, y: number): number;
+  machine(): Machine;
+}
+
+/** Bytes and counts of this environment's native memory. */
+export interface MemoryUse {
+  /** bytes held by live tensors and plans */
+  live: number;
+  /** largest `live` (scratch included) since the start or the last `resetPeakMemory()` */
+  peak: number;
+  /** bytes kept for reuse */
+  cached: number;
+  /** live buffers */
+  buffers: number;
+  /** live plans */
+  plans: number;
+}
+
+export interface Machine {
+  /** what this machine and build can run, the slowest first */
+  instructionSets: string[];
+  /** the one in use */
+  instructionSet: string;
+  threads: number;
+  defaultThreads: number;
+  compiler?: string;
+}

@@ -1,0 +1,53 @@
+import { TheiaError } from '../errors.js';
+import { OPS } from '../generated/ops.js';
+import type { OpArgs, OpName } from '../generated/ops.js';
+import { addon } from '../native/load.js';
+import { dtypeNumber } from './dtype.js';
+import type { Tensor } from './tensor.js';
+
+// The layout is native/call.h's: 14 numbers a tensor, one a scalar.
+const RANK = 5;
+const TENSOR_SLOTS = 4 + 2 * RANK;
+const area = new Float64Array(Math.max(...OPS.map((op) => op.fields.length)) * TENSOR_SLOTS);
+const numbers = new Map<string, number>(OPS.map((op, i) => [op.name, i]));
+
+function writeTensor(t: Tensor, at: number): void {
+  area[at] = t.handle;
+  area[at + 1] = t.offset;
+  area[at + 2] = dtypeNumber(t.dtype);
+  const { shape, strides } = t;
+  area[at + 3] = shape.length;
+  for (let i = 0; i < shape.length; i++) {
+    area[at + 4 + i] = shape[i]!;
+    area[at + 4 + RANK + i] = strides[i]!;
+  }
+}
+
+function writeCall(name: OpName, args: object): number {
+  const op = numbers.get(name);
+  if (op === undefined) throw new TheiaError('ERR_UNSUPPORTED', `this build has no op ${String(name)}`);
+  let at = 0;
+  for (const field of OPS[op]!.fields) {
+    const value = (args as Record<string, unknown>)[field.name];
+    if (field.kind === 'tensor') {
+      if (value === undefined) area[at] = 0;
+      else writeTensor(value as Tensor, at);
+      at += TENSOR_SLOTS;
+    } else {
+      area[at++] = field.kind === 'choice' ? field.choices!.indexOf(value as string) : (value as number);
+    }
+  }
+  return op;
+}
+
+/** Runs one op (and records it while a plan is recorded). Shapes, dtypes and bounds are checked by the addon. */
+export function dispatch<N extends OpName>(name: N, args: OpArgs[N]): void {
+  const op = writeCall(name, args);
+  addon().dispatch(op, area);
+}
+
+/** Operations, bytes moved at least, and bytes of scratch of one call, without running it. */
+export function costOf<N extends OpName>(name: N, args: OpArgs[N]): { flops: number; bytes: number; workspace: number } {
+  const op = writeCall(name, args);
+  return addon().cost(op, area);
+}
