@@ -40,13 +40,15 @@ const withoutDot = (name: string): string => name.replace(/^(?:\.\/+)+/, '');
 interface Pending {
   name?: string;
   size?: number;
+  /** the record that makes it a sparse file; kept until the member comes, so that the error can name it */
+  sparse?: string;
   /** offset of the first extension header, if there was one */
   at?: number;
 }
 
 function applyPax(records: ReadonlyMap<string, string>, pending: Pending, label: string, what: string): void {
   for (const [key, value] of records) {
-    if (key.startsWith('GNU.sparse.')) throw corruptTar(label, `${what} makes it a sparse file (${key}), which is not read`);
+    if (key.startsWith('GNU.sparse.')) pending.sparse = key;
     if (key === 'path' && value !== '') pending.name = value;
     if (key === 'size' && value !== '') {
       const size = /^[0-9]{1,16}$/.test(value) ? Number(value) : NaN;
@@ -95,6 +97,8 @@ function indexMembers(file: FileSource): TarMember[] {
     const offset = at + BLOCK;
     // Before the size is judged, so that a device is called a device.
     const refused = REFUSED.get(header.type);
+    if (pending.sparse !== undefined && isFile)
+      throw corruptTar(label, `${what} is a sparse file (${pending.sparse}); only plain files are read`);
     if (refused !== undefined) throw corruptTar(label, `${what} is ${refused}; only files are read`);
     if (size > total - offset || padded(size) > total - offset) {
       throw corruptTar(label, `${what} at ${at} needs ${size} bytes and their padding, the archive has ${total - offset} left`);
@@ -123,13 +127,14 @@ function indexMembers(file: FileSource): TarMember[] {
           parsePax(extension(), label, `the PAX header at ${at}`),
           pending,
           label,
-          `the PAX header at ${at} (of what follows ${lastOf(members)})`,
+          `the PAX header at ${at}, after ${lastOf(members)},`,
         );
         break;
       case 'g': {
         const global: Pending = {};
         const where = `the global PAX header at ${at}`;
         applyPax(parsePax(extension(), label, where), global, label, where);
+        if (global.sparse !== undefined) throw corruptTar(label, `${where} makes every member a sparse file (${global.sparse})`);
         if (global.name !== undefined || global.size !== undefined) throw corruptTar(label, `${where} gives every member one name or size`);
         break;
       }

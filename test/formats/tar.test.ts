@@ -156,7 +156,7 @@ test('links, devices, fifos, sparse and unknown types name the member', () => {
   corrupt([member('evil.image', '', { type: 'Z' }), END], '"evil.image"', '"Z"');
   corrupt([member('K', 'target\0', { type: 'K' }), member('evil', '', { type: '2' }), END], '"evil"', 'symbolic link');
   for (const key of ['GNU.sparse.major', 'GNU.sparse.map', 'GNU.sparse.name']) {
-    corrupt([member('first', '1'), member('p', pax(key, '1'), { type: 'x' }), member('evil', '1'), END], '"first"', key, 'sparse');
+    corrupt([member('first', '1'), member('p', pax(key, '1'), { type: 'x' }), member('evil', '1'), END], '"evil"', key, 'sparse');
   }
   corrupt([member('g', pax('GNU.sparse.major', '1'), { type: 'g' }), END], 'sparse');
   corrupt([member('dir/', 'data', { type: '5' }), END], '"dir/"', 'folder');
