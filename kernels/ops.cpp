@@ -2,6 +2,9 @@
 
 #include "kernels/core/error.h"
 #include "kernels/add/add.h"
+#include "kernels/conv2d/conv2d.h"
+#include "kernels/conv_transpose2d/conv_transpose2d.h"
+#include "kernels/max_pool2d/max_pool2d.h"
 
 namespace theia {
 

@@ -1,5 +1,8 @@
 // Every op's kernels on the CPU, in the order of ops.def.
 #include "kernels/add/add.h"
+#include "kernels/conv2d/conv2d.h"
+#include "kernels/conv_transpose2d/conv_transpose2d.h"
+#include "kernels/max_pool2d/max_pool2d.h"
 #include "kernels/ops.h"
 
 namespace theia {
@@ -22,6 +25,12 @@ void call(const void* args, const Context& context) {
 
 constinit const CpuEntry kCpuTable[kOps] = {
     SIMD(add, AddArgs),
+    SIMD(conv2d, Conv2dArgs),
+    SIMD(conv2d_grad, Conv2dGradArgs),
+    SIMD(conv_transpose2d, ConvTranspose2dArgs),
+    SIMD(conv_transpose2d_grad, ConvTranspose2dGradArgs),
+    SIMD(max_pool2d, MaxPool2dArgs),
+    SIMD(max_pool2d_grad, MaxPool2dGradArgs),
 };
 
 }  // namespace theia

@@ -12,8 +12,124 @@ export interface AddArgs {
   y: Tensor;
 }
 
+/** Arguments of the op `conv2d`. */
+export interface Conv2dArgs {
+  /** in, float32 or float64, rank 4 */
+  x: Tensor;
+  /** in, float32 or float64, rank 4 */
+  w: Tensor;
+  /** in, float32 or float64, rank 1 */
+  packed?: Tensor | undefined;
+  /** in, float32 or float64, rank 1 */
+  bias?: Tensor | undefined;
+  /** in, float32 or float64, rank 4 */
+  residual?: Tensor | undefined;
+  /** out, float32 or float64, rank 4; may be the memory of residual */
+  y: Tensor;
+  stride: number;
+  padding: number;
+  activation: 'none' | 'relu';
+}
+
+/** Arguments of the op `conv2d_grad`. */
+export interface Conv2dGradArgs {
+  /** in, float32 or float64, rank 4 */
+  x: Tensor;
+  /** in, float32 or float64, rank 4 */
+  w: Tensor;
+  /** in, float32 or float64, rank 1 */
+  packed?: Tensor | undefined;
+  /** in, float32 or float64, rank 4 */
+  dy: Tensor;
+  /** in, float32 or float64, rank 4 */
+  y?: Tensor | undefined;
+  /** out, float32 or float64, rank 4 */
+  dx?: Tensor | undefined;
+  /** accumulate, float32 or float64, rank 4 */
+  dw?: Tensor | undefined;
+  /** accumulate, float32 or float64, rank 1 */
+  dbias?: Tensor | undefined;
+  stride: number;
+  padding: number;
+  activation: 'none' | 'relu';
+  accumulate: number;
+}
+
+/** Arguments of the op `conv_transpose2d`. */
+export interface ConvTranspose2dArgs {
+  /** in, float32 or float64, rank 4 */
+  x: Tensor;
+  /** in, float32 or float64, rank 4 */
+  w: Tensor;
+  /** in, float32 or float64, rank 1 */
+  packed?: Tensor | undefined;
+  /** in, float32 or float64, rank 1 */
+  bias?: Tensor | undefined;
+  /** out, float32 or float64, rank 4 */
+  y: Tensor;
+  stride: number;
+  padding: number;
+  output_padding: number;
+  activation: 'none' | 'relu';
+}
+
+/** Arguments of the op `conv_transpose2d_grad`. */
+export interface ConvTranspose2dGradArgs {
+  /** in, float32 or float64, rank 4 */
+  x: Tensor;
+  /** in, float32 or float64, rank 4 */
+  w: Tensor;
+  /** in, float32 or float64, rank 1 */
+  packed?: Tensor | undefined;
+  /** in, float32 or float64, rank 4 */
+  dy: Tensor;
+  /** in, float32 or float64, rank 4 */
+  y?: Tensor | undefined;
+  /** out, float32 or float64, rank 4 */
+  dx?: Tensor | undefined;
+  /** accumulate, float32 or float64, rank 4 */
+  dw?: Tensor | undefined;
+  /** accumulate, float32 or float64, rank 1 */
+  dbias?: Tensor | undefined;
+  stride: number;
+  padding: number;
+  output_padding: number;
+  activation: 'none' | 'relu';
+  accumulate: number;
+}
+
+/** Arguments of the op `max_pool2d`. */
+export interface MaxPool2dArgs {
+  /** in, float32 or float64, rank 4 */
+  x: Tensor;
+  /** out, float32 or float64, rank 4 */
+  y: Tensor;
+  kernel: number;
+  stride: number;
+  padding: number;
+}
+
+/** Arguments of the op `max_pool2d_grad`. */
+export interface MaxPool2dGradArgs {
+  /** in, float32 or float64, rank 4 */
+  x: Tensor;
+  /** in, float32 or float64, rank 4 */
+  dy: Tensor;
+  /** out, float32 or float64, rank 4 */
+  dx: Tensor;
+  kernel: number;
+  stride: number;
+  padding: number;
+}
+
 export interface OpArgs {
   add: AddArgs;
+  conv2d: Conv2dArgs;
+  conv2d_grad: Conv2dGradArgs;
+  conv_transpose2d: ConvTranspose2dArgs;
+  conv_transpose2d_grad: ConvTranspose2dGradArgs;
+  max_pool2d: MaxPool2dArgs;
+  max_pool2d_grad: MaxPool2dGradArgs;
 }
 
 export type OpName = keyof OpArgs;
@@ -37,6 +153,90 @@ export const OPS: readonly { readonly name: OpName; readonly fields: readonly Fi
       { name: 'a', kind: 'tensor', role: 'in', optional: false },
       { name: 'b', kind: 'tensor', role: 'in', optional: false },
       { name: 'y', kind: 'tensor', role: 'out', optional: false },
+    ],
+  },
+  {
+    name: 'conv2d',
+    fields: [
+      { name: 'x', kind: 'tensor', role: 'in', optional: false },
+      { name: 'w', kind: 'tensor', role: 'in', optional: false },
+      { name: 'packed', kind: 'tensor', role: 'in', optional: true },
+      { name: 'bias', kind: 'tensor', role: 'in', optional: true },
+      { name: 'residual', kind: 'tensor', role: 'in', optional: true },
+      { name: 'y', kind: 'tensor', role: 'out', optional: false },
+      { name: 'stride', kind: 'int', role: 'scalar', optional: false },
+      { name: 'padding', kind: 'int', role: 'scalar', optional: false },
+      { name: 'activation', kind: 'choice', role: 'scalar', optional: false, choices: ['none', 'relu'] },
+    ],
+  },
+  {
+    name: 'conv2d_grad',
+    fields: [
+      { name: 'x', kind: 'tensor', role: 'in', optional: false },
+      { name: 'w', kind: 'tensor', role: 'in', optional: false },
+      { name: 'packed', kind: 'tensor', role: 'in', optional: true },
+      { name: 'dy', kind: 'tensor', role: 'in', optional: false },
+      { name: 'y', kind: 'tensor', role: 'in', optional: true },
+      { name: 'dx', kind: 'tensor', role: 'out', optional: true },
+      { name: 'dw', kind: 'tensor', role: 'accumulate', optional: true },
+      { name: 'dbias', kind: 'tensor', role: 'accumulate', optional: true },
+      { name: 'stride', kind: 'int', role: 'scalar', optional: false },
+      { name: 'padding', kind: 'int', role: 'scalar', optional: false },
+      { name: 'activation', kind: 'choice', role: 'scalar', optional: false, choices: ['none', 'relu'] },
+      { name: 'accumulate', kind: 'int', role: 'scalar', optional: false },
+    ],
+  },
+  {
+    name: 'conv_transpose2d',
+    fields: [
+      { name: 'x', kind: 'tensor', role: 'in', optional: false },
+      { name: 'w', kind: 'tensor', role: 'in', optional: false },
+      { name: 'packed', kind: 'tensor', role: 'in', optional: true },
+      { name: 'bias', kind: 'tensor', role: 'in', optional: true },
+      { name: 'y', kind: 'tensor', role: 'out', optional: false },
+      { name: 'stride', kind: 'int', role: 'scalar', optional: false },
+      { name: 'padding', kind: 'int', role: 'scalar', optional: false },
+      { name: 'output_padding', kind: 'int', role: 'scalar', optional: false },
+      { name: 'activation', kind: 'choice', role: 'scalar', optional: false, choices: ['none', 'relu'] },
+    ],
+  },
+  {
+    name: 'conv_transpose2d_grad',
+    fields: [
+      { name: 'x', kind: 'tensor', role: 'in', optional: false },
+      { name: 'w', kind: 'tensor', role: 'in', optional: false },
+      { name: 'packed', kind: 'tensor', role: 'in', optional: true },
+      { name: 'dy', kind: 'tensor', role: 'in', optional: false },
+      { name: 'y', kind: 'tensor', role: 'in', optional: true },
+      { name: 'dx', kind: 'tensor', role: 'out', optional: true },
+      { name: 'dw', kind: 'tensor', role: 'accumulate', optional: true },
+      { name: 'dbias', kind: 'tensor', role: 'accumulate', optional: true },
+      { name: 'stride', kind: 'int', role: 'scalar', optional: false },
+      { name: 'padding', kind: 'int', role: 'scalar', optional: false },
+      { name: 'output_padding', kind: 'int', role: 'scalar', optional: false },
+      { name: 'activation', kind: 'choice', role: 'scalar', optional: false, choices: ['none', 'relu'] },
+      { name: 'accumulate', kind: 'int', role: 'scalar', optional: false },
+    ],
+  },
+  {
+    name: 'max_pool2d',
+    fields: [
+      { name: 'x', kind: 'tensor', role: 'in', optional: false },
+      { name: 'y', kind: 'tensor', role: 'out', optional: false },
+      { name: 'kernel', kind: 'int', role: 'scalar', optional: false },
+      { name: 'stride', kind: 'int', role: 'scalar', optional: false },
+      { name: 'padding', kind: 'int', role: 'scalar', optional: false },
+    ],
+  },
+  {
+    name: 'max_pool2d_grad',
+    fields: [
+      { name: 'x', kind: 'tensor', role: 'in', optional: false },
+      { name: 'dy', kind: 'tensor', role: 'in', optional: false },
+      { name: 'dx', kind: 'tensor', role: 'out', optional: false },
+      { name: 'kernel', kind: 'int', role: 'scalar', optional: false },
+      { name: 'stride', kind: 'int', role: 'scalar', optional: false },
+      { name: 'padding', kind: 'int', role: 'scalar', optional: false },
     ],
   },
 ];
