@@ -42,7 +42,7 @@ test('an absent file skips with a reason, or fails where golden data are require
     console.log = log;
   }
   assert.is(printed.length, 1);
-  assert.match(String(printed[0]), /^SKIP my test: no golden file no such file in /);
+  assert.match(String(printed[0]), /^SKIP my test: no golden file no such file in /m);
   set(undefined, '1');
   assert.throws(() => requireGolden('no such file', 'my test'), /my test: .*THEIA_REQUIRE_GOLDEN=1/);
 });

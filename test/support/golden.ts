@@ -46,7 +46,8 @@ export function requireGolden(name: string, testName: string): string | undefine
   if (path !== undefined) return path;
   const reason = `no golden file ${name} in ${goldenDirs().join(' or ') || '$THEIA_GOLDEN, ../shared/golden or test/fixtures/golden'}`;
   if (process.env.THEIA_REQUIRE_GOLDEN === '1') throw new Error(`${testName}: ${reason}, and THEIA_REQUIRE_GOLDEN=1`);
-  console.log(`SKIP ${testName}: ${reason}`);
+  // uvu leaves its row of dots open; the newline gives the line a start of its own.
+  console.log(`\nSKIP ${testName}: ${reason}`);
   return undefined;
 }
 
