@@ -1,7 +1,15 @@
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { Tensor, costOf, dispatch, tidy } from '../../src/tensor/index.js';
-import { checkGolden, forwardCase, forwardExpected, forwardReference, gradientCase, gradientExpected, shapesOf } from '../support/conv-case.js';
+import {
+  checkGolden,
+  forwardCase,
+  forwardExpected,
+  forwardReference,
+  gradientCase,
+  gradientExpected,
+  shapesOf,
+} from '../support/conv-case.js';
 import type { Geometry } from '../support/conv-case.js';
 import { throwsCode } from '../support/errors.js';
 import {
@@ -195,7 +203,12 @@ test('errors name the op, the field and the numbers', () => {
     const w = Tensor.zeros([8, 3, 3, 4]);
     const y = Tensor.zeros([1, 6, 6, 8]);
     const grad = { x, w, dy: y, accumulate: 0, ...base };
-    throwsCode(() => dispatch('conv2d', { x, w, y: Tensor.zeros([1, 6, 5, 8]), ...base }), 'ERR_SHAPE', "conv2d: expected 'y'", '[1,6,6,8]');
+    throwsCode(
+      () => dispatch('conv2d', { x, w, y: Tensor.zeros([1, 6, 5, 8]), ...base }),
+      'ERR_SHAPE',
+      "conv2d: expected 'y'",
+      '[1,6,6,8]',
+    );
     throwsCode(() => dispatch('conv2d', { x, w: Tensor.zeros([8, 3, 3, 5]), y, ...base }), 'ERR_SHAPE', "'w'", '[8,3,3,4]');
     throwsCode(() => dispatch('conv2d', { x, w: w.strided([8, 3, 3, 4], [36, 12, 4, 0]), y, ...base }), 'ERR_SHAPE', "'w' packed");
     throwsCode(() => dispatch('conv2d', { x: x.strided([1, 6, 6, 4], [0, 6, 1, 6]), w, y, ...base }), 'ERR_SHAPE', "'x' packed");

@@ -27,9 +27,7 @@ export const isTransposed = (g: Geometry): boolean => g.outputPadding !== undefi
 export function shapesOf(g: Geometry): { x: number[]; w: number[]; y: number[] } {
   const [kh, kw] = typeof g.k === 'number' ? [g.k, g.k] : g.k;
   const out = (size: number, k: number): number =>
-    isTransposed(g)
-      ? (size - 1) * g.stride - 2 * g.padding + k + g.outputPadding!
-      : Math.floor((size + 2 * g.padding - k) / g.stride) + 1;
+    isTransposed(g) ? (size - 1) * g.stride - 2 * g.padding + k + g.outputPadding! : Math.floor((size + 2 * g.padding - k) / g.stride) + 1;
   return { x: [g.b, g.h, g.w, g.i], w: [g.o, kh, kw, g.i], y: [g.b, out(g.h, kh), out(g.w, kw), g.o] };
 }
 
@@ -168,8 +166,7 @@ export function forwardExpected(g: Geometry, c: OpCase): Record<string, Float64A
 export function gradientExpected(g: Geometry, c: OpCase): Record<string, Float64Array> {
   const v = (name: string): Numbers | undefined => c.tensors[name]?.values;
   const out = gradientReference(g, v('x')!, v('w')!, v('dy')!, v('y'));
-  if (c.scalars!['accumulate'] === 1)
-    for (const name of ['dw', 'dbias']) out[name] = out[name]!.map((d, n) => d + v(name)![n]!);
+  if (c.scalars!['accumulate'] === 1) for (const name of ['dw', 'dbias']) out[name] = out[name]!.map((d, n) => d + v(name)![n]!);
   return out;
 }
 
