@@ -2,6 +2,7 @@
 
 #include "kernels/core/error.h"
 #include "kernels/linear/linear.h"
+#include "kernels/pack/pack.h"
 
 namespace theia {
 

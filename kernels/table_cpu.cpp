@@ -1,6 +1,7 @@
 // Every op's kernels on the CPU, in the order of ops.def.
 #include "kernels/linear/linear.h"
 #include "kernels/ops.h"
+#include "kernels/pack/pack.h"
 
 namespace theia {
 
@@ -23,6 +24,7 @@ void call(const void* args, const Context& context) {
 constinit const CpuEntry kCpuTable[kOps] = {
     SIMD(linear, LinearArgs),
     SIMD(linear_grad, LinearGradArgs),
+    SIMD(pack, PackArgs),
 };
 
 }  // namespace theia
