@@ -4,6 +4,7 @@
 #include "kernels/conv_transpose2d/conv_transpose2d.h"
 #include "kernels/max_pool2d/max_pool2d.h"
 #include "kernels/ops.h"
+#include "kernels/pack/pack.h"
 
 namespace theia {
 
@@ -31,6 +32,9 @@ constinit const CpuEntry kCpuTable[kOps] = {
     SIMD(conv_transpose2d_grad, ConvTranspose2dGradArgs),
     SIMD(max_pool2d, MaxPool2dArgs),
     SIMD(max_pool2d_grad, MaxPool2dGradArgs),
+    SIMD(linear, LinearArgs),
+    SIMD(linear_grad, LinearGradArgs),
+    SIMD(pack, PackArgs),
 };
 
 }  // namespace theia
