@@ -122,6 +122,58 @@ export interface MaxPool2dGradArgs {
   padding: number;
 }
 
+/** Arguments of the op `linear`. */
+export interface LinearArgs {
+  /** in, float32 or float64, rank 2 */
+  x: Tensor;
+  /** in, float32 or float64, rank 2 */
+  w: Tensor;
+  /** in, float32 or float64, rank 1 */
+  packed?: Tensor | undefined;
+  /** in, float32 or float64, rank 1 */
+  bias?: Tensor | undefined;
+  /** in, float32 or float64, rank 2 */
+  residual?: Tensor | undefined;
+  /** out, float32 or float64, rank 2; may be the memory of residual */
+  y: Tensor;
+  /** saved, float32 or float64, rank 2 */
+  slope?: Tensor | undefined;
+  activation: 'none' | 'relu' | 'gelu';
+}
+
+/** Arguments of the op `linear_grad`. */
+export interface LinearGradArgs {
+  /** in, float32 or float64, rank 2 */
+  x: Tensor;
+  /** in, float32 or float64, rank 2 */
+  w: Tensor;
+  /** in, float32 or float64, rank 1 */
+  packed?: Tensor | undefined;
+  /** in, float32 or float64, rank 2 */
+  dy: Tensor;
+  /** in, float32 or float64, rank 2 */
+  y?: Tensor | undefined;
+  /** in, float32 or float64, rank 2 */
+  slope?: Tensor | undefined;
+  /** out, float32 or float64, rank 2 */
+  dx?: Tensor | undefined;
+  /** accumulate, float32 or float64, rank 2 */
+  dw?: Tensor | undefined;
+  /** accumulate, float32 or float64, rank 1 */
+  dbias?: Tensor | undefined;
+  activation: 'none' | 'relu' | 'gelu';
+  accumulate: number;
+}
+
+/** Arguments of the op `pack`. */
+export interface PackArgs {
+  /** in, float32 or float64, rank 2 to 4 */
+  w: Tensor;
+  /** out, float32 or float64, rank 1 */
+  packed: Tensor;
+  use: 'forward' | 'backward';
+}
+
 export interface OpArgs {
   add: AddArgs;
   conv2d: Conv2dArgs;
@@ -130,6 +182,9 @@ export interface OpArgs {
   conv_transpose2d_grad: ConvTranspose2dGradArgs;
   max_pool2d: MaxPool2dArgs;
   max_pool2d_grad: MaxPool2dGradArgs;
+  linear: LinearArgs;
+  linear_grad: LinearGradArgs;
+  pack: PackArgs;
 }
 
 export type OpName = keyof OpArgs;
@@ -237,6 +292,43 @@ export const OPS: readonly { readonly name: OpName; readonly fields: readonly Fi
       { name: 'kernel', kind: 'int', role: 'scalar', optional: false },
       { name: 'stride', kind: 'int', role: 'scalar', optional: false },
       { name: 'padding', kind: 'int', role: 'scalar', optional: false },
+    ],
+  },
+  {
+    name: 'linear',
+    fields: [
+      { name: 'x', kind: 'tensor', role: 'in', optional: false },
+      { name: 'w', kind: 'tensor', role: 'in', optional: false },
+      { name: 'packed', kind: 'tensor', role: 'in', optional: true },
+      { name: 'bias', kind: 'tensor', role: 'in', optional: true },
+      { name: 'residual', kind: 'tensor', role: 'in', optional: true },
+      { name: 'y', kind: 'tensor', role: 'out', optional: false },
+      { name: 'slope', kind: 'tensor', role: 'saved', optional: true },
+      { name: 'activation', kind: 'choice', role: 'scalar', optional: false, choices: ['none', 'relu', 'gelu'] },
+    ],
+  },
+  {
+    name: 'linear_grad',
+    fields: [
+      { name: 'x', kind: 'tensor', role: 'in', optional: false },
+      { name: 'w', kind: 'tensor', role: 'in', optional: false },
+      { name: 'packed', kind: 'tensor', role: 'in', optional: true },
+      { name: 'dy', kind: 'tensor', role: 'in', optional: false },
+      { name: 'y', kind: 'tensor', role: 'in', optional: true },
+      { name: 'slope', kind: 'tensor', role: 'in', optional: true },
+      { name: 'dx', kind: 'tensor', role: 'out', optional: true },
+      { name: 'dw', kind: 'tensor', role: 'accumulate', optional: true },
+      { name: 'dbias', kind: 'tensor', role: 'accumulate', optional: true },
+      { name: 'activation', kind: 'choice', role: 'scalar', optional: false, choices: ['none', 'relu', 'gelu'] },
+      { name: 'accumulate', kind: 'int', role: 'scalar', optional: false },
+    ],
+  },
+  {
+    name: 'pack',
+    fields: [
+      { name: 'w', kind: 'tensor', role: 'in', optional: false },
+      { name: 'packed', kind: 'tensor', role: 'out', optional: false },
+      { name: 'use', kind: 'choice', role: 'scalar', optional: false, choices: ['forward', 'backward'] },
     ],
   },
 ];
