@@ -1,6 +1,7 @@
 // Every op's kernels on the CPU, in the order of ops.def.
 #include "kernels/add/add.h"
 #include "kernels/ops.h"
+#include "kernels/preprocess/preprocess.h"
 
 namespace theia {
 
@@ -20,8 +21,12 @@ void call(const void* args, const Context& context) {
 #endif
 #define ONLY_PLAIN(op, Args) {PLAIN(op, Args), nullptr, nullptr}
 
+// Ops on whole numbers: every instruction set gives the same bytes, one source serves all.
+#define BYTES(op, Args) {&call<Args, cpu::op>, nullptr, nullptr, nullptr}
+
 constinit const CpuEntry kCpuTable[kOps] = {
     SIMD(add, AddArgs),
+    BYTES(preprocess, PreprocessArgs),
 };
 
 }  // namespace theia

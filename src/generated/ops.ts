@@ -12,8 +12,18 @@ export interface AddArgs {
   y: Tensor;
 }
 
+/** Arguments of the op `preprocess`. */
+export interface PreprocessArgs {
+  /** in, uint8, rank 4 */
+  image: Tensor;
+  /** out, uint8, rank 4 */
+  out: Tensor;
+  filter: 'bilinear' | 'bicubic';
+}
+
 export interface OpArgs {
   add: AddArgs;
+  preprocess: PreprocessArgs;
 }
 
 export type OpName = keyof OpArgs;
@@ -37,6 +47,14 @@ export const OPS: readonly { readonly name: OpName; readonly fields: readonly Fi
       { name: 'a', kind: 'tensor', role: 'in', optional: false },
       { name: 'b', kind: 'tensor', role: 'in', optional: false },
       { name: 'y', kind: 'tensor', role: 'out', optional: false },
+    ],
+  },
+  {
+    name: 'preprocess',
+    fields: [
+      { name: 'image', kind: 'tensor', role: 'in', optional: false },
+      { name: 'out', kind: 'tensor', role: 'out', optional: false },
+      { name: 'filter', kind: 'choice', role: 'scalar', optional: false, choices: ['bilinear', 'bicubic'] },
     ],
   },
 ];
