@@ -65,7 +65,11 @@ export class Arena {
     for (const spec of ordered) {
       places.push(length);
       const inside = spec.segments.reduce((n, s) => n + countOf(s.fileShape), 0);
-      if (inside !== countOf(spec.shape)) throw new TheiaError('ERR_INTERNAL', `${spec.name}: segments hold ${inside} values, the shape [${spec.shape.join(',')}] another number`);
+      if (inside !== countOf(spec.shape))
+        throw new TheiaError(
+          'ERR_INTERNAL',
+          `${spec.name}: segments hold ${inside} values, the shape [${spec.shape.join(',')}] another number`,
+        );
       length = Math.ceil((length + inside) / ALIGN) * ALIGN;
     }
     this.values = Tensor.zeros([length], dtype).retainOnly();
@@ -116,7 +120,8 @@ export class Arena {
   /** Sets one checkpoint tensor from its values in the file's layout. */
   load(key: string, values: Float32Array): void {
     const s = this.need(key);
-    if (values.length !== s.length) throw new TheiaError('ERR_SHAPE', `${key}: expected ${s.length} values for [${s.fileShape.join(',')}], got ${values.length}`);
+    if (values.length !== s.length)
+      throw new TheiaError('ERR_SHAPE', `${key}: expected ${s.length} values for [${s.fileShape.join(',')}], got ${values.length}`);
     this.writeRange(this.values, s, fromFile(values, s.fileShape, s.layout));
     this.version += 1;
   }

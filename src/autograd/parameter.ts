@@ -53,7 +53,8 @@ export class Parameter {
 
   /** Where a backward op puts its gradient, and whether it adds (1) or writes (0). Counts as written from now on. */
   gradient(): { into: Tensor; accumulate: 0 | 1 } {
-    if (!this.gradientView) throw new TheiaError('ERR_AUTOGRAD', `parameter ${this.name} has no gradient: the model was built for inference`);
+    if (!this.gradientView)
+      throw new TheiaError('ERR_AUTOGRAD', `parameter ${this.name} has no gradient: the model was built for inference`);
     const accumulate = this.written ? 1 : 0;
     this.written = true;
     return { into: this.gradientView, accumulate };

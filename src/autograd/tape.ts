@@ -100,7 +100,12 @@ export class Tape {
    * @param saved tensors whose memory backward reads; they survive the forward's scope
    * @param backward gets the gradients of the outputs by `gradients.of(output)`, adds those of the inputs; runs inside `tidy`
    */
-  record(outputs: readonly Tensor[], saved: readonly (Tensor | undefined)[], backward: (gradients: Gradients, saved: Tensor[]) => void, root = false): void {
+  record(
+    outputs: readonly Tensor[],
+    saved: readonly (Tensor | undefined)[],
+    backward: (gradients: Gradients, saved: Tensor[]) => void,
+    root = false,
+  ): void {
     const kept = saved.map((t) => t?.retain());
     for (const o of outputs) this.reachable.add(o.id);
     this.entries.push({

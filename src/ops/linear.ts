@@ -22,7 +22,8 @@ export function linear(x: Tensor, w: Parameter, options: LinearOptions = {}): Te
   const activation = options.activation ?? 'none';
   const [n, k] = w.shape as [number, number];
   const lead = x.shape.slice(0, -1);
-  if (x.shape[x.rank - 1] !== k) throw new TheiaError('ERR_SHAPE', `linear ${w.name}: expected x of [...,${k}], got [${x.shape.join(',')}]`);
+  if (x.shape[x.rank - 1] !== k)
+    throw new TheiaError('ERR_SHAPE', `linear ${w.name}: expected x of [...,${k}], got [${x.shape.join(',')}]`);
   const rows = countOf(lead);
   const flat = (t: Tensor, columns: number): Tensor => (t.rank === 2 ? t : t.reshape([rows, columns]));
 
@@ -41,14 +42,16 @@ export function linear(x: Tensor, w: Parameter, options: LinearOptions = {}): Te
     activation,
   });
   if (!trains) return y;
-  if (activation === 'relu' && residual) throw new TheiaError('ERR_AUTOGRAD', 'linear: relu with a residual has no gradient: y alone does not tell the sign');
+  if (activation === 'relu' && residual)
+    throw new TheiaError('ERR_AUTOGRAD', 'linear: relu with a residual has no gradient: y alone does not tell the sign');
 
   tape.record([y], [x, activation === 'relu' ? y : undefined, slope], (gradients, [x_, y_, slope_]) => {
     const dy = gradients.of(y)!;
     const dx = tape.reaches(x) ? Tensor.empty(x.shape, x.dtype) : undefined;
     const dw = w.wantsGradient ? w.gradient() : undefined;
     const db = bias?.wantsGradient ? bias.gradient() : undefined;
-    if (dw && db && dw.accumulate !== db.accumulate) throw new TheiaError('ERR_AUTOGRAD', `linear: ${w.name} and ${bias!.name} are shared differently`);
+    if (dw && db && dw.accumulate !== db.accumulate)
+      throw new TheiaError('ERR_AUTOGRAD', `linear: ${w.name} and ${bias!.name} are shared differently`);
     dispatch('linear_grad', {
       x: flat(x_!, k),
       w: w.value,
