@@ -6,6 +6,8 @@ import { TheiaError, fileError } from '../errors.js';
 export type Table = { [key: string]: unknown };
 
 const LARGEST_FILE = 1 << 20;
+// The configuration itself is 3 deep; what is far deeper was made to exhaust the stack.
+const DEEPEST = 16;
 
 export function isTable(value: unknown): value is Table {
   return typeof value === 'object' && value !== null && !Array.isArray(value) && !(value instanceof TomlDate) && !(value instanceof Date);
@@ -17,11 +19,13 @@ export function isReserved(key: string): boolean {
 }
 
 /** Copies parsed TOML into tables without a prototype. Reserved keys become own properties here, and unknown keys in the check. */
-function bare(value: unknown): unknown {
-  if (Array.isArray(value)) return value.map(bare);
+function bare(value: unknown, depth = 0): unknown {
+  if (typeof value !== 'object' || value === null) return value;
+  if (depth > DEEPEST) throw new TheiaError('ERR_CONFIG', `expected tables and lists at most ${DEEPEST} deep, got deeper ones`);
+  if (Array.isArray(value)) return value.map((item) => bare(item, depth + 1));
   if (!isTable(value)) return value;
   const out = Object.create(null) as Table;
-  for (const key of Object.keys(value)) out[key] = bare(value[key]);
+  for (const key of Object.keys(value)) out[key] = bare(value[key], depth + 1);
   return out;
 }
 
@@ -61,7 +65,7 @@ function splitSetting(setting: string): { path: string[]; value: string } | unde
     const part = quoted === null ? /^[^.="']*/.exec(setting.slice(at))?.[0] : quoted[0];
     const key = quoted === null ? part?.trim() : (quoted[1] ?? quoted[2]);
     if (part === undefined || key === undefined || key === '') return undefined;
-    path.push(key);
+    if (path.push(key) > DEEPEST) return undefined;
     at += part.length;
     if (setting[at] === '=') return { path, value: setting.slice(at + 1) };
     if (setting[at] !== '.') return undefined;

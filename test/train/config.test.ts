@@ -177,6 +177,12 @@ test('--set that cannot be read', () => {
   fails(/preprocess.mean: expected three numbers, got "\[0.1, 0.2"/, '', ['preprocess.mean=[0.1, 0.2']);
 });
 
+test('nesting that would exhaust the stack is an error', () => {
+  fails(/at most 16 deep/, `a${'.a'.repeat(100000)} = 1`);
+  fails(/nested/, `a = ${'['.repeat(100000)}`);
+  fails(/expected key.path=value/, '', [`data.mix${'.a'.repeat(100000)}=1`]);
+});
+
 test('unknown keys are named, with the nearest known one', () => {
   fails(/unknown key train.bacth; known in \[train\] are epochs, /, '[train]\nbacth = 3');
   assert.is(error(() => loadConfig({ text: '[train]\nbacth = 3' })).hint, 'did you mean train.batch?');
