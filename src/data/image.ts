@@ -87,6 +87,9 @@ export async function decodeImage(source: Uint8Array | string, label?: string): 
   const name = label ?? (typeof source === 'string' ? source : 'image');
   const bytes = typeof source === 'string' ? await readBytes(source) : source;
   if (imageFormat(bytes) === null) throw new TheiaError('ERR_FILE', `${name}: expected JPEG, PNG or WebP, got ${describeBytes(bytes)}`);
+  if (imageFormat(bytes) === 'png' && !endsAsPng(bytes)) {
+    throw new TheiaError('ERR_CORRUPT', `${name}: damaged or truncated: the PNG's end chunk is missing`);
+  }
   const sharp = await loadSharp();
   let decoded: { data: Buffer; info: { width: number; height: number; channels: number } };
   try {
@@ -103,6 +106,15 @@ export async function decodeImage(source: Uint8Array | string, label?: string): 
   }
   const { data, info } = decoded;
   return toRgb(new Uint8Array(data.buffer, data.byteOffset, data.length), info.height, info.width, info.channels, name);
+}
+
+/** Whether the chunks of a PNG lead to a whole IEND. libvips stops reading behind the last pixel and does not miss it. */
+function endsAsPng(bytes: Uint8Array): boolean {
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
+  for (let at = 8; at + 12 <= bytes.length; at += 12 + view.getUint32(at)) {
+    if (startsWith(bytes, 'IEND', at + 4)) return true;
+  }
+  return false;
 }
 
 /**
