@@ -51,7 +51,7 @@ export class Stream {
 
   /** @throws ERR_CONFIG if no dataset supplies samples, or a number is out of range */
   constructor({ seed, sizes, weights = sizes.map(() => 1), shuffle, buffer = 1024 }: StreamOptions) {
-    if (!Number.isSafeInteger(seed)) throw new TheiaError('ERR_CONFIG', `seed must be a whole number, got ${seed}`);
+    if (!Number.isSafeInteger(seed) || seed < 0) throw new TheiaError('ERR_CONFIG', `seed must be a whole number from 0, got ${seed}`);
     if (!Number.isSafeInteger(buffer) || buffer < 1)
       throw new TheiaError('ERR_CONFIG', `data.shuffle_buffer must be a whole number from 1, got ${buffer}`);
     if (weights.length !== sizes.length)
