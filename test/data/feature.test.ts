@@ -50,6 +50,20 @@ test('values that are not finite are found in every dtype', () => {
     assert.is(firstNonFinite(f32ToBf16(data), 'BF16'), 37);
     assert.is(firstNonFinite(f32ToF16(data), 'F16'), 37);
   }
+  // Every place of an odd and an even number of values, and arrays that start between two words.
+  for (const length of [1, 2, 7, 8]) {
+    for (let i = 0; i < length; i++) {
+      const bits = new Uint16Array(length + 1).fill(0xff7f); // the largest finite bfloat16, negative
+      bits[i + 1] = i % 2 === 0 ? 0xff80 : 0x7fc1;
+      assert.is(firstNonFinite(bits.subarray(1), 'BF16'), i);
+      assert.is(firstNonFinite(bits.slice(1), 'BF16'), i);
+      bits.fill(0xfbff);
+      bits[i + 1] = 0x7c00;
+      assert.is(firstNonFinite(bits.slice(1), 'F16'), i);
+      bits[i + 1] = 0x7bff;
+      assert.is(firstNonFinite(bits.slice(1), 'F16'), -1);
+    }
+  }
   const large = Float32Array.of(3.3e38, -3.3e38, 0, 1e-45);
   assert.is(firstNonFinite(large, 'F32'), -1);
   assert.is(firstNonFinite(f32ToBf16(large), 'BF16'), -1);
@@ -64,6 +78,8 @@ test('channel-last for odd and even sizes, in place behind an offset', async () 
     [64, 16, 16],
     [100, 3, 3],
     [31, 8, 8],
+    [70, 9, 6],
+    [2, 1, 2],
   ]) {
     const data = Uint16Array.from({ length: c * h * w }, (_, i) => i % 65521);
     const out = toChannelLast(data, [c, h, w]);
@@ -71,9 +87,12 @@ test('channel-last for odd and even sizes, in place behind an offset', async () 
     for (let p = 0; p < h * w; p++)
       for (let k = 0; k < c; k++) if (out[p * c + k] !== data[k * h * w + p]) assert.unreachable(`${c} ${h} ${w}`);
     const room = new Uint16Array(data.length + 5).fill(9);
-    toChannelLast(data, [c, h, w], room, 3);
-    assert.equal(room.subarray(3, 3 + data.length), out);
-    assert.equal([room[0], room[1], room[2], room.at(-2), room.at(-1)], [9, 9, 9, 9, 9]);
+    for (const at of [3, 2]) {
+      room.fill(9);
+      toChannelLast(data, [c, h, w], room, at);
+      assert.equal(room.subarray(at, at + data.length), out);
+      assert.ok(room.every((value, i) => (i >= at && i < at + data.length) || value === 9));
+    }
   }
   assert.instance(toChannelLast(values(6), [2, 1, 3]), Float32Array);
   assert.equal(toChannelLast(Float32Array.of(1, 2, 3, 4, 5, 6), [2, 1, 3]), Float32Array.of(1, 4, 2, 5, 3, 6));

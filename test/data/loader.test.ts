@@ -230,8 +230,13 @@ test('prepare: the right size passes, a crop is cut, what is not built says so',
   assert.equal(cropped.data.subarray(0, 6), image.data.subarray((2 * 6 + 2) * 3, (2 * 6 + 4) * 3));
   await rejects(() => prepareImage(image, { ...same, size: 5 }), 'ERR_CONFIG', /do not give the model's size 5/);
   const dataset = await tiny({ samples: 4 });
-  const [batch] = await drain(loaderOf([dataset], { to: 4, workers: 1, prepare: same }));
-  assert.is(batch.pixels.length, 4 * 108);
+  for (const workers of [0, 1]) {
+    const [batch] = await drain(loaderOf([dataset], { to: 4, workers, prepare: same }));
+    assert.is(batch.pixels.length, 4 * 108);
+    const other = loaderOf([dataset], { workers, maxBad: 1, prepare: { ...same, size: 8, resize: 8 } });
+    await rejects(() => other.next(), 'ERR_UNSUPPORTED', /6 x 6 to 8 x 8/);
+    await other.close();
+  }
 });
 
 test('a shard that is cut or vanishes while running stops the loader', async () => {
