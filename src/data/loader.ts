@@ -81,18 +81,21 @@ export class Loader {
 
   /** @throws ERR_ARGS for impossible options; ERR_CORRUPT if a dataset has too many damaged samples already */
   constructor(options: LoaderOptions) {
-    const workers = options.workers ?? 0;
-    this.#options = {
-      from: 0,
-      to: Infinity,
-      cross: false,
-      workers,
-      lookAhead: workers + 2,
-      prepare: null,
-      maxBad: 0.001,
-      ...options,
-    };
-    const { batch, from, to, lookAhead, datasets, maxBad } = this.#options;
+    // Defaults by destructuring: an option that is passed as undefined gets its default too.
+    const {
+      datasets,
+      stream,
+      batch,
+      teachers,
+      from = 0,
+      to = Infinity,
+      cross = false,
+      workers = 0,
+      prepare = null,
+      maxBad = 0.001,
+    } = options;
+    const { lookAhead = workers + 2 } = options;
+    this.#options = { datasets, stream, batch, teachers, from, to, cross, workers, prepare, maxBad, lookAhead };
     const whole = (name: string, value: number, least: number): void => {
       if (!Number.isSafeInteger(value) || value < least) {
         throw new TheiaError('ERR_ARGS', `loader: ${name} must be a whole number from ${least}, got ${value}`);

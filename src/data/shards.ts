@@ -162,10 +162,10 @@ export async function removeShardsFrom(root: string, dataset: string, column: st
     throw fileError(error, folder, 'listing');
   });
   const removed: string[] = [];
+  const [start, end] = [`${dataset}_${split}-`, `-${split}.tar`];
   for (const name of names.sort(compareBytes)) {
-    const number = name.startsWith(`${dataset}_${split}-`) && name.endsWith(`-${split}.tar`) ? /-(\d{6,})-[^-]*\.tar$/.exec(name) : null;
-    if (number === null || Number(number[1]) < count || shardPath(root, dataset, column, split, Number(number[1])) !== join(folder, name))
-      continue;
+    const number = name.startsWith(start) && name.endsWith(end) ? name.slice(start.length, -end.length) : '';
+    if (!/^\d{6,}$/.test(number) || Number(number) < count) continue;
     const path = join(folder, name);
     try {
       await rm(path);

@@ -46,7 +46,7 @@ async function drain(loader: Loader): Promise<Batch[]> {
 }
 
 test('a batch holds images and channel-last features of its samples', async () => {
-  const [batch] = await drain(loaderOf([await tiny({ samples: 6 })], { to: 4 }));
+  const [batch] = await drain(loaderOf([await tiny({ samples: 6 })], { to: 4, from: undefined, workers: undefined }));
   assert.equal(batch.keys, ['s0000', 's0001', 's0002', 's0003']);
   assert.equal([batch.firstSample, batch.planned, batch.epoch, batch.uniform], [0, 4, 0, true]);
   assert.equal(batch.images[2].data, noise(108, 3));

@@ -187,6 +187,8 @@ test('shards that a longer run left are removed, others are not', async () => {
   ]);
   assert.not(existsSync(sidecarPath(removed[0], '.json')));
   assert.equal(await removeShardsFrom(root, 'd', 'absent', 'train', 0), []);
+  await writeShard(shardPath(root, 'd', 'images', 'my-val', 0), 'images', [sample('m')]);
+  assert.is((await removeShardsFrom(root, 'd', 'images', 'my-val', 0)).length, 1);
 });
 
 test('splits.json', async () => {
