@@ -4,6 +4,7 @@
 #include "kernels/add/add.h"
 #include "kernels/layernorm/layernorm.h"
 #include "kernels/layernorm_map/layernorm_map.h"
+#include "kernels/preprocess/preprocess.h"
 
 namespace theia {
 

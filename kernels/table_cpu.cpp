@@ -3,6 +3,7 @@
 #include "kernels/layernorm/layernorm.h"
 #include "kernels/layernorm_map/layernorm_map.h"
 #include "kernels/ops.h"
+#include "kernels/preprocess/preprocess.h"
 
 namespace theia {
 
@@ -22,12 +23,16 @@ void call(const void* args, const Context& context) {
 #endif
 #define ONLY_PLAIN(op, Args) {PLAIN(op, Args), nullptr, nullptr}
 
+// Ops on whole numbers: every instruction set gives the same bytes, one source serves all.
+#define BYTES(op, Args) {&call<Args, cpu::op>, nullptr, nullptr, nullptr}
+
 constinit const CpuEntry kCpuTable[kOps] = {
     SIMD(add, AddArgs),
     SIMD(layernorm, LayernormArgs),
     SIMD(layernorm_grad, LayernormGradArgs),
     SIMD(layernorm_map, LayernormMapArgs),
     SIMD(layernorm_map_grad, LayernormMapGradArgs),
+    BYTES(preprocess, PreprocessArgs),
 };
 
 }  // namespace theia
