@@ -91,12 +91,22 @@ export interface LayernormMapGradArgs {
   accumulate: number;
 }
 
+/** Arguments of the op `preprocess`. */
+export interface PreprocessArgs {
+  /** in, uint8, rank 4 */
+  image: Tensor;
+  /** out, uint8, rank 4 */
+  out: Tensor;
+  filter: 'bilinear' | 'bicubic';
+}
+
 export interface OpArgs {
   add: AddArgs;
   layernorm: LayernormArgs;
   layernorm_grad: LayernormGradArgs;
   layernorm_map: LayernormMapArgs;
   layernorm_map_grad: LayernormMapGradArgs;
+  preprocess: PreprocessArgs;
 }
 
 export type OpName = keyof OpArgs;
@@ -174,6 +184,14 @@ export const OPS: readonly { readonly name: OpName; readonly fields: readonly Fi
       { name: 'dbeta', kind: 'tensor', role: 'accumulate', optional: true },
       { name: 'relu', kind: 'int', role: 'scalar', optional: false },
       { name: 'accumulate', kind: 'int', role: 'scalar', optional: false },
+    ],
+  },
+  {
+    name: 'preprocess',
+    fields: [
+      { name: 'image', kind: 'tensor', role: 'in', optional: false },
+      { name: 'out', kind: 'tensor', role: 'out', optional: false },
+      { name: 'filter', kind: 'choice', role: 'scalar', optional: false, choices: ['bilinear', 'bicubic'] },
     ],
   },
 ];
