@@ -1,5 +1,8 @@
 // Every op's kernels on the CPU, in the order of ops.def.
+#include "kernels/adamw/adamw.h"
 #include "kernels/add/add.h"
+#include "kernels/distill_loss/distill_loss.h"
+#include "kernels/grad_norm/grad_norm.h"
 #include "kernels/ops.h"
 
 namespace theia {
@@ -22,6 +25,10 @@ void call(const void* args, const Context& context) {
 
 constinit const CpuEntry kCpuTable[kOps] = {
     SIMD(add, AddArgs),
+    SIMD(distill_loss, DistillLossArgs),
+    SIMD(distill_loss_grad, DistillLossGradArgs),
+    SIMD(adamw, AdamwArgs),
+    SIMD(grad_norm, GradNormArgs),
 };
 
 }  // namespace theia
