@@ -81,7 +81,8 @@ struct Slopes {
   vf p, t, l1, mse;
   __attribute__((always_inline)) vf of(vf x, vf y) const {
     const vf d = x - y, bounded = vmin(set1(1.0f), vmax(set1(-1.0f), d));
-    return fma(p, x, fma(t, y, fma(mse, d, l1 * bounded)));
+    // The cosine's two terms cancel where p and t' nearly agree: they meet first, one of them unrounded.
+    return fma(l1, bounded, fma(mse, d, fma(p, x, t * y)));
   }
 };
 
