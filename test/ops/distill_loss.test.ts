@@ -165,8 +165,8 @@ test('is as accurate as the plain loop on sizes that fill no vector, block or ch
     [3, 1, 33],
     [2, 196, 8],
     [1, 197, 40],
-    [2, 257, 257],
-    [1, 3, 20000],
+    [1, 257, 131],
+    [1, 2, 17000],
   ];
   for (const [i, shape] of shapes.entries())
     for (const half of [undefined, 'bfloat16', 'float16'] as const)
