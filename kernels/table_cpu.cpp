@@ -1,7 +1,10 @@
 // Every op's kernels on the CPU, in the order of ops.def.
+#include "kernels/adamw/adamw.h"
 #include "kernels/add/add.h"
 #include "kernels/layernorm/layernorm.h"
 #include "kernels/layernorm_map/layernorm_map.h"
+#include "kernels/distill_loss/distill_loss.h"
+#include "kernels/grad_norm/grad_norm.h"
 #include "kernels/ops.h"
 #include "kernels/preprocess/preprocess.h"
 
@@ -33,6 +36,10 @@ constinit const CpuEntry kCpuTable[kOps] = {
     SIMD(layernorm_map, LayernormMapArgs),
     SIMD(layernorm_map_grad, LayernormMapGradArgs),
     BYTES(preprocess, PreprocessArgs),
+    SIMD(distill_loss, DistillLossArgs),
+    SIMD(distill_loss_grad, DistillLossGradArgs),
+    SIMD(adamw, AdamwArgs),
+    SIMD(grad_norm, GradNormArgs),
 };
 
 }  // namespace theia
