@@ -2,6 +2,7 @@
 
 #include "kernels/core/error.h"
 #include "kernels/add/add.h"
+#include "kernels/attention/attention.h"
 
 namespace theia {
 

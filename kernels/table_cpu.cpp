@@ -1,5 +1,6 @@
 // Every op's kernels on the CPU, in the order of ops.def.
 #include "kernels/add/add.h"
+#include "kernels/attention/attention.h"
 #include "kernels/ops.h"
 
 namespace theia {
@@ -22,6 +23,8 @@ void call(const void* args, const Context& context) {
 
 constinit const CpuEntry kCpuTable[kOps] = {
     SIMD(add, AddArgs),
+    SIMD(attention, AttentionArgs),
+    SIMD(attention_grad, AttentionGradArgs),
 };
 
 }  // namespace theia

@@ -12,8 +12,48 @@ export interface AddArgs {
   y: Tensor;
 }
 
+/** Arguments of the op `attention`. */
+export interface AttentionArgs {
+  /** in, float32 or float64, rank 4 */
+  q: Tensor;
+  /** in, float32 or float64, rank 4 */
+  k: Tensor;
+  /** in, float32 or float64, rank 4 */
+  v: Tensor;
+  /** out, float32 or float64, rank 4 */
+  out: Tensor;
+  /** saved, float32 or float64, rank 3 */
+  lse: Tensor;
+  scale: number;
+}
+
+/** Arguments of the op `attention_grad`. */
+export interface AttentionGradArgs {
+  /** in, float32 or float64, rank 4 */
+  q: Tensor;
+  /** in, float32 or float64, rank 4 */
+  k: Tensor;
+  /** in, float32 or float64, rank 4 */
+  v: Tensor;
+  /** in, float32 or float64, rank 4 */
+  out: Tensor;
+  /** in, float32 or float64, rank 3 */
+  lse: Tensor;
+  /** in, float32 or float64, rank 4 */
+  dout: Tensor;
+  /** out, float32 or float64, rank 4 */
+  dq: Tensor;
+  /** out, float32 or float64, rank 4 */
+  dk: Tensor;
+  /** out, float32 or float64, rank 4 */
+  dv: Tensor;
+  scale: number;
+}
+
 export interface OpArgs {
   add: AddArgs;
+  attention: AttentionArgs;
+  attention_grad: AttentionGradArgs;
 }
 
 export type OpName = keyof OpArgs;
@@ -37,6 +77,32 @@ export const OPS: readonly { readonly name: OpName; readonly fields: readonly Fi
       { name: 'a', kind: 'tensor', role: 'in', optional: false },
       { name: 'b', kind: 'tensor', role: 'in', optional: false },
       { name: 'y', kind: 'tensor', role: 'out', optional: false },
+    ],
+  },
+  {
+    name: 'attention',
+    fields: [
+      { name: 'q', kind: 'tensor', role: 'in', optional: false },
+      { name: 'k', kind: 'tensor', role: 'in', optional: false },
+      { name: 'v', kind: 'tensor', role: 'in', optional: false },
+      { name: 'out', kind: 'tensor', role: 'out', optional: false },
+      { name: 'lse', kind: 'tensor', role: 'saved', optional: false },
+      { name: 'scale', kind: 'float', role: 'scalar', optional: false },
+    ],
+  },
+  {
+    name: 'attention_grad',
+    fields: [
+      { name: 'q', kind: 'tensor', role: 'in', optional: false },
+      { name: 'k', kind: 'tensor', role: 'in', optional: false },
+      { name: 'v', kind: 'tensor', role: 'in', optional: false },
+      { name: 'out', kind: 'tensor', role: 'in', optional: false },
+      { name: 'lse', kind: 'tensor', role: 'in', optional: false },
+      { name: 'dout', kind: 'tensor', role: 'in', optional: false },
+      { name: 'dq', kind: 'tensor', role: 'out', optional: false },
+      { name: 'dk', kind: 'tensor', role: 'out', optional: false },
+      { name: 'dv', kind: 'tensor', role: 'out', optional: false },
+      { name: 'scale', kind: 'float', role: 'scalar', optional: false },
     ],
   },
 ];
