@@ -3,6 +3,7 @@
 #include "kernels/core/error.h"
 #include "kernels/add/add.h"
 #include "kernels/attention/attention.h"
+#include "kernels/preprocess/preprocess.h"
 
 namespace theia {
 

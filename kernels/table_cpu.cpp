@@ -2,6 +2,7 @@
 #include "kernels/add/add.h"
 #include "kernels/attention/attention.h"
 #include "kernels/ops.h"
+#include "kernels/preprocess/preprocess.h"
 
 namespace theia {
 
@@ -21,10 +22,14 @@ void call(const void* args, const Context& context) {
 #endif
 #define ONLY_PLAIN(op, Args) {PLAIN(op, Args), nullptr, nullptr}
 
+// Ops on whole numbers: every instruction set gives the same bytes, one source serves all.
+#define BYTES(op, Args) {&call<Args, cpu::op>, nullptr, nullptr, nullptr}
+
 constinit const CpuEntry kCpuTable[kOps] = {
     SIMD(add, AddArgs),
     SIMD(attention, AttentionArgs),
     SIMD(attention_grad, AttentionGradArgs),
+    BYTES(preprocess, PreprocessArgs),
 };
 
 }  // namespace theia
