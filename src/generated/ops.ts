@@ -50,10 +50,20 @@ export interface AttentionGradArgs {
   scale: number;
 }
 
+/** Arguments of the op `preprocess`. */
+export interface PreprocessArgs {
+  /** in, uint8, rank 4 */
+  image: Tensor;
+  /** out, uint8, rank 4 */
+  out: Tensor;
+  filter: 'bilinear' | 'bicubic';
+}
+
 export interface OpArgs {
   add: AddArgs;
   attention: AttentionArgs;
   attention_grad: AttentionGradArgs;
+  preprocess: PreprocessArgs;
 }
 
 export type OpName = keyof OpArgs;
@@ -103,6 +113,14 @@ export const OPS: readonly { readonly name: OpName; readonly fields: readonly Fi
       { name: 'dk', kind: 'tensor', role: 'out', optional: false },
       { name: 'dv', kind: 'tensor', role: 'out', optional: false },
       { name: 'scale', kind: 'float', role: 'scalar', optional: false },
+    ],
+  },
+  {
+    name: 'preprocess',
+    fields: [
+      { name: 'image', kind: 'tensor', role: 'in', optional: false },
+      { name: 'out', kind: 'tensor', role: 'out', optional: false },
+      { name: 'filter', kind: 'choice', role: 'scalar', optional: false, choices: ['bilinear', 'bicubic'] },
     ],
   },
 ];
