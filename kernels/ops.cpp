@@ -5,6 +5,7 @@
 #include "kernels/add/add.h"
 #include "kernels/layernorm/layernorm.h"
 #include "kernels/layernorm_map/layernorm_map.h"
+#include "kernels/attention/attention.h"
 #include "kernels/preprocess/preprocess.h"
 #include "kernels/distill_loss/distill_loss.h"
 #include "kernels/grad_norm/grad_norm.h"

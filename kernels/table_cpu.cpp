@@ -5,6 +5,7 @@
 #include "kernels/layernorm_map/layernorm_map.h"
 #include "kernels/distill_loss/distill_loss.h"
 #include "kernels/grad_norm/grad_norm.h"
+#include "kernels/attention/attention.h"
 #include "kernels/ops.h"
 #include "kernels/preprocess/preprocess.h"
 
@@ -35,6 +36,8 @@ constinit const CpuEntry kCpuTable[kOps] = {
     SIMD(layernorm_grad, LayernormGradArgs),
     SIMD(layernorm_map, LayernormMapArgs),
     SIMD(layernorm_map_grad, LayernormMapGradArgs),
+    SIMD(attention, AttentionArgs),
+    SIMD(attention_grad, AttentionGradArgs),
     BYTES(preprocess, PreprocessArgs),
     SIMD(distill_loss, DistillLossArgs),
     SIMD(distill_loss_grad, DistillLossGradArgs),
