@@ -9,6 +9,9 @@
 #include "kernels/preprocess/preprocess.h"
 #include "kernels/distill_loss/distill_loss.h"
 #include "kernels/grad_norm/grad_norm.h"
+#include "kernels/conv2d/conv2d.h"
+#include "kernels/conv_transpose2d/conv_transpose2d.h"
+#include "kernels/max_pool2d/max_pool2d.h"
 
 namespace theia {
 

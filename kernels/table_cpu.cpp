@@ -6,6 +6,9 @@
 #include "kernels/distill_loss/distill_loss.h"
 #include "kernels/grad_norm/grad_norm.h"
 #include "kernels/attention/attention.h"
+#include "kernels/conv2d/conv2d.h"
+#include "kernels/conv_transpose2d/conv_transpose2d.h"
+#include "kernels/max_pool2d/max_pool2d.h"
 #include "kernels/ops.h"
 #include "kernels/preprocess/preprocess.h"
 
@@ -43,6 +46,12 @@ constinit const CpuEntry kCpuTable[kOps] = {
     SIMD(distill_loss_grad, DistillLossGradArgs),
     SIMD(adamw, AdamwArgs),
     SIMD(grad_norm, GradNormArgs),
+    SIMD(conv2d, Conv2dArgs),
+    SIMD(conv2d_grad, Conv2dGradArgs),
+    SIMD(conv_transpose2d, ConvTranspose2dArgs),
+    SIMD(conv_transpose2d_grad, ConvTranspose2dGradArgs),
+    SIMD(max_pool2d, MaxPool2dArgs),
+    SIMD(max_pool2d_grad, MaxPool2dGradArgs),
 };
 
 }  // namespace theia
