@@ -22,18 +22,17 @@ void call(const void* args, const Context& context) {
 }  // namespace
 
 // The plain variant is a template over float and double; the double one is the reference of the tests and of gradcheck.
-#define PLAIN(op, Args) &call<Args, cpu::op<float>>, &call<Args, cpu::op<double>>
+#define PLAIN(op, Args) #op, &call<Args, cpu::op<float>>, &call<Args, cpu::op<double>>
 #if defined(__x86_64__)
 #define SIMD(op, Args) {PLAIN(op, Args), &call<Args, avx2::op>, &call<Args, avx512::op>}
 #else
 #define SIMD(op, Args) {PLAIN(op, Args), nullptr, nullptr}
 #endif
-#define ONLY_PLAIN(op, Args) {PLAIN(op, Args), nullptr, nullptr}
 
 // Ops on whole numbers: every instruction set gives the same bytes, one source serves all.
-#define BYTES(op, Args) {&call<Args, cpu::op>, nullptr, nullptr, nullptr}
+#define BYTES(op, Args) {#op, &call<Args, cpu::op>, nullptr, nullptr, nullptr}
 
-constinit const CpuEntry kCpuTable[kOps] = {
+constexpr CpuEntry kCpuTable[kOps] = {
     SIMD(add, AddArgs),
     SIMD(layernorm, LayernormArgs),
     SIMD(layernorm_grad, LayernormGradArgs),
@@ -53,5 +52,20 @@ constinit const CpuEntry kCpuTable[kOps] = {
     SIMD(max_pool2d, MaxPool2dArgs),
     SIMD(max_pool2d_grad, MaxPool2dGradArgs),
 };
+
+namespace {
+constexpr const char* kNames[] = {
+#define THEIA_OP(name, Args, fields) #name,
+#include "kernels/ops.def"
+#undef THEIA_OP
+};
+constexpr bool in_order() {
+  for (int i = 0; i < kOps; ++i)
+    for (int c = 0; kNames[i][c] || (kCpuTable[i].op && kCpuTable[i].op[c]); ++c)
+      if (!kCpuTable[i].op || kNames[i][c] != kCpuTable[i].op[c]) return false;
+  return true;
+}
+static_assert(in_order(), "table_cpu.cpp must list the ops of ops.def in its order");
+}  // namespace
 
 }  // namespace theia
