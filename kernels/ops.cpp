@@ -12,6 +12,8 @@
 #include "kernels/conv2d/conv2d.h"
 #include "kernels/conv_transpose2d/conv_transpose2d.h"
 #include "kernels/max_pool2d/max_pool2d.h"
+#include "kernels/linear/linear.h"
+#include "kernels/pack/pack.h"
 
 namespace theia {
 

@@ -11,6 +11,7 @@
 #include "kernels/max_pool2d/max_pool2d.h"
 #include "kernels/ops.h"
 #include "kernels/preprocess/preprocess.h"
+#include "kernels/pack/pack.h"
 
 namespace theia {
 
@@ -51,6 +52,10 @@ constexpr CpuEntry kCpuTable[kOps] = {
     SIMD(conv_transpose2d_grad, ConvTranspose2dGradArgs),
     SIMD(max_pool2d, MaxPool2dArgs),
     SIMD(max_pool2d_grad, MaxPool2dGradArgs),
+constinit const CpuEntry kCpuTable[kOps] = {
+    SIMD(linear, LinearArgs),
+    SIMD(linear_grad, LinearGradArgs),
+    SIMD(pack, PackArgs),
 };
 
 namespace {
