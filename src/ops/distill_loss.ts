@@ -29,7 +29,15 @@ export function distillLoss(p: Tensor, target: DistillTarget, weights: Tensor): 
     [p, features, mean, std, stats, weights],
     (gradients, [p_, t_, mean_, std_, stats_, weights_]) => {
       // The prediction has no reader left: its gradient takes its place.
-      dispatch('distill_loss_grad', { p: maps(p_!), t: maps(t_!), mean: mean_, std: std_, stats: stats_!, weights: weights_!, dp: maps(p_!) });
+      dispatch('distill_loss_grad', {
+        p: maps(p_!),
+        t: maps(t_!),
+        mean: mean_,
+        std: std_,
+        stats: stats_!,
+        weights: weights_!,
+        dp: maps(p_!),
+      });
       gradients.add(p, p_!);
     },
     true,

@@ -104,7 +104,8 @@ export class AdamW {
    */
   finish(): number {
     const norm = (this.norm.data() as Float64Array)[0]!;
-    if (!Number.isFinite(norm)) throw new TheiaError('ERR_NONFINITE', `expected a finite gradient norm, got ${norm}; no weight was changed`);
+    if (!Number.isFinite(norm))
+      throw new TheiaError('ERR_NONFINITE', `expected a finite gradient norm, got ${norm}; no weight was changed`);
     for (let i = 0; i < this.taken.length; i++) if (this.slotValues[i * SLOT + 3] !== 0) this.taken[i]! += 1;
     this.arena.version += 1;
     return norm;

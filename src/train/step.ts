@@ -66,7 +66,8 @@ export class TrainStep {
     private readonly loss: LossOptions,
     statistics: ReadonlyMap<string, TargetStatistics> = new Map(),
   ) {
-    for (const [name, s] of statistics) this.statistics.set(name, { mean: Tensor.from(s.mean).retainOnly(), std: Tensor.from(s.std).retainOnly() });
+    for (const [name, s] of statistics)
+      this.statistics.set(name, { mean: Tensor.from(s.mean).retainOnly(), std: Tensor.from(s.std).retainOnly() });
   }
 
   /** Starts an optimiser step. */
@@ -151,8 +152,13 @@ export class TrainStep {
 
   private target(batch: StepBatch, teacher: string): TargetBatch {
     const t = batch.targets.get(teacher);
-    if (!t) throw new TheiaError('ERR_ARGS', `expected features of ${teacher} in the batch, got ${[...batch.targets.keys()].join(', ') || 'none'}`);
-    if (t.shape[0] !== batch.size) throw new TheiaError('ERR_SHAPE', `${teacher}: expected features of ${batch.size} samples, got ${t.shape[0]}`);
+    if (!t)
+      throw new TheiaError(
+        'ERR_ARGS',
+        `expected features of ${teacher} in the batch, got ${[...batch.targets.keys()].join(', ') || 'none'}`,
+      );
+    if (t.shape[0] !== batch.size)
+      throw new TheiaError('ERR_SHAPE', `${teacher}: expected features of ${batch.size} samples, got ${t.shape[0]}`);
     return t;
   }
 
@@ -168,7 +174,9 @@ export class TrainStep {
   private inputs(batch: StepBatch, teachers: readonly string[]): Inputs {
     const side = this.model.config.image;
     const images = Tensor.empty([batch.size, side, side, 3], 'uint8');
-    const targets = new Map(teachers.map((name) => [name, Tensor.empty(this.target(batch, name).shape, this.target(batch, name).dtype as DType)]));
+    const targets = new Map(
+      teachers.map((name) => [name, Tensor.empty(this.target(batch, name).shape, this.target(batch, name).dtype as DType)]),
+    );
     return { images, targets };
   }
 
