@@ -14,6 +14,7 @@
 #include "kernels/max_pool2d/max_pool2d.h"
 #include "kernels/linear/linear.h"
 #include "kernels/pack/pack.h"
+#include "kernels/patch_embed/patch_embed.h"
 
 namespace theia {
 

@@ -12,6 +12,7 @@
 #include "kernels/ops.h"
 #include "kernels/preprocess/preprocess.h"
 #include "kernels/pack/pack.h"
+#include "kernels/patch_embed/patch_embed.h"
 
 namespace theia {
 
@@ -52,10 +53,11 @@ constexpr CpuEntry kCpuTable[kOps] = {
     SIMD(conv_transpose2d_grad, ConvTranspose2dGradArgs),
     SIMD(max_pool2d, MaxPool2dArgs),
     SIMD(max_pool2d_grad, MaxPool2dGradArgs),
-constinit const CpuEntry kCpuTable[kOps] = {
     SIMD(linear, LinearArgs),
     SIMD(linear_grad, LinearGradArgs),
     SIMD(pack, PackArgs),
+    SIMD(patch_embed, PatchEmbedArgs),
+    SIMD(patch_embed_grad, PatchEmbedGradArgs),
 };
 
 namespace {
