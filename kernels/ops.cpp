@@ -2,8 +2,10 @@
 
 #include "kernels/core/error.h"
 #include "kernels/add/add.h"
+#include "kernels/copy/copy.h"
 #include "kernels/layernorm/layernorm.h"
 #include "kernels/layernorm_map/layernorm_map.h"
+#include "kernels/reduce/reduce.h"
 #include "kernels/preprocess/preprocess.h"
 
 namespace theia {

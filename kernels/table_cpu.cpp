@@ -1,7 +1,9 @@
 // Every op's kernels on the CPU, in the order of ops.def.
 #include "kernels/add/add.h"
+#include "kernels/copy/copy.h"
 #include "kernels/layernorm/layernorm.h"
 #include "kernels/layernorm_map/layernorm_map.h"
+#include "kernels/reduce/reduce.h"
 #include "kernels/ops.h"
 #include "kernels/preprocess/preprocess.h"
 
@@ -28,6 +30,9 @@ void call(const void* args, const Context& context) {
 
 constinit const CpuEntry kCpuTable[kOps] = {
     SIMD(add, AddArgs),
+    SIMD(copy, CopyArgs),
+    SIMD(reduce, ReduceArgs),
+    SIMD(reduce_grad, ReduceGradArgs),
     SIMD(layernorm, LayernormArgs),
     SIMD(layernorm_grad, LayernormGradArgs),
     SIMD(layernorm_map, LayernormMapArgs),
