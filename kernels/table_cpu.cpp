@@ -1,6 +1,7 @@
 // Every op's kernels on the CPU, in the order of ops.def.
 #include "kernels/adamw/adamw.h"
 #include "kernels/add/add.h"
+#include "kernels/copy/copy.h"
 #include "kernels/layernorm/layernorm.h"
 #include "kernels/layernorm_map/layernorm_map.h"
 #include "kernels/distill_loss/distill_loss.h"
@@ -9,6 +10,7 @@
 #include "kernels/conv2d/conv2d.h"
 #include "kernels/conv_transpose2d/conv_transpose2d.h"
 #include "kernels/max_pool2d/max_pool2d.h"
+#include "kernels/reduce/reduce.h"
 #include "kernels/ops.h"
 #include "kernels/preprocess/preprocess.h"
 #include "kernels/pack/pack.h"
@@ -36,6 +38,9 @@ void call(const void* args, const Context& context) {
 
 constexpr CpuEntry kCpuTable[kOps] = {
     SIMD(add, AddArgs),
+    SIMD(copy, CopyArgs),
+    SIMD(reduce, ReduceArgs),
+    SIMD(reduce_grad, ReduceGradArgs),
     SIMD(layernorm, LayernormArgs),
     SIMD(layernorm_grad, LayernormGradArgs),
     SIMD(layernorm_map, LayernormMapArgs),

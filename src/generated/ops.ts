@@ -12,6 +12,37 @@ export interface AddArgs {
   y: Tensor;
 }
 
+/** Arguments of the op `copy`. */
+export interface CopyArgs {
+  /** in, float32 or float64 or bfloat16 or float16 or uint8 or int32 or int64, rank 0 to 5 */
+  src: Tensor;
+  /** inout, float32 or float64 or bfloat16 or float16 or uint8 or int32 or int64, rank 0 to 5 */
+  dst: Tensor;
+  accumulate: number;
+}
+
+/** Arguments of the op `reduce`. */
+export interface ReduceArgs {
+  /** in, float32 or float64, rank 3 */
+  x: Tensor;
+  /** out, float32 or float64, rank 2 */
+  y: Tensor;
+  kind: 'mean' | 'max' | 'sum';
+}
+
+/** Arguments of the op `reduce_grad`. */
+export interface ReduceGradArgs {
+  /** in, float32 or float64, rank 3 */
+  x?: Tensor | undefined;
+  /** in, float32 or float64, rank 2 */
+  y?: Tensor | undefined;
+  /** in, float32 or float64, rank 2 */
+  dy: Tensor;
+  /** out, float32 or float64, rank 3 */
+  dx: Tensor;
+  kind: 'mean' | 'max' | 'sum';
+}
+
 /** Arguments of the op `layernorm`. */
 export interface LayernormArgs {
   /** in, float32 or float64, rank 2 */
@@ -321,6 +352,9 @@ export interface MaxPool2dGradArgs {
 
 export interface OpArgs {
   add: AddArgs;
+  copy: CopyArgs;
+  reduce: ReduceArgs;
+  reduce_grad: ReduceGradArgs;
   layernorm: LayernormArgs;
   layernorm_grad: LayernormGradArgs;
   layernorm_map: LayernormMapArgs;
@@ -361,6 +395,32 @@ export const OPS: readonly { readonly name: OpName; readonly fields: readonly Fi
       { name: 'a', kind: 'tensor', role: 'in', optional: false },
       { name: 'b', kind: 'tensor', role: 'in', optional: false },
       { name: 'y', kind: 'tensor', role: 'out', optional: false },
+    ],
+  },
+  {
+    name: 'copy',
+    fields: [
+      { name: 'src', kind: 'tensor', role: 'in', optional: false },
+      { name: 'dst', kind: 'tensor', role: 'inout', optional: false },
+      { name: 'accumulate', kind: 'int', role: 'scalar', optional: false },
+    ],
+  },
+  {
+    name: 'reduce',
+    fields: [
+      { name: 'x', kind: 'tensor', role: 'in', optional: false },
+      { name: 'y', kind: 'tensor', role: 'out', optional: false },
+      { name: 'kind', kind: 'choice', role: 'scalar', optional: false, choices: ['mean', 'max', 'sum'] },
+    ],
+  },
+  {
+    name: 'reduce_grad',
+    fields: [
+      { name: 'x', kind: 'tensor', role: 'in', optional: true },
+      { name: 'y', kind: 'tensor', role: 'in', optional: true },
+      { name: 'dy', kind: 'tensor', role: 'in', optional: false },
+      { name: 'dx', kind: 'tensor', role: 'out', optional: false },
+      { name: 'kind', kind: 'choice', role: 'scalar', optional: false, choices: ['mean', 'max', 'sum'] },
     ],
   },
   {
