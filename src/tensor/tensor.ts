@@ -165,6 +165,18 @@ export class Tensor {
     return new Tensor(this.live(), this.dtype, this.shape, this.strides, this.offset, false);
   }
 
+  /** Like retain(), but gives up this tensor: the memory's only owner is the result, which no scope disposes of. */
+  retainOnly(): Tensor {
+    const own = this.retain();
+    this.dispose();
+    return own;
+  }
+
+  /** True if no other tensor shares this memory. */
+  get exclusive(): boolean {
+    return this.live().refs === 1;
+  }
+
   /** Frees the memory if this is its last tensor. A second call does nothing. */
   dispose(): void {
     const storage = this.storage;

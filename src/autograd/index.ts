@@ -1,0 +1,6 @@
+export { Tape, Gradients, activeTape } from './tape.js';
+export { Parameter } from './parameter.js';
+export { Arena } from './arena.js';
+export type { ParameterSpec, Segment, SegmentSpec } from './arena.js';
+export { engineShape, fromFile, toFile } from './layout.js';
+export type { FileLayout } from './layout.js';

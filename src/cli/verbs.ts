@@ -1,0 +1,22 @@
+import type { Args, Options } from './args.js';
+
+/** What the file of a verb exports as `verb`. Heavy modules are imported inside `run`, so that --help and wrong flags answer at once. */
+export type Verb = {
+  name: string;
+  summary: string;
+  options: Options;
+  /** @returns the exit code; nothing means 0 */
+  run(args: Args): Promise<number | void> | number | void;
+};
+
+/** A line of the table below. */
+export type VerbEntry = { name: string; summary: string; load: () => Promise<{ verb: Verb }> };
+
+/**
+ * The verbs that are built; one line each, such as
+ * `{ name: 'doctor', summary: 'prints what this machine offers', load: () => import('./doctor.js') },`
+ */
+export const VERBS: readonly VerbEntry[] = [];
+
+/** Every verb of the program as planned. One that is not in the table is known but not built. */
+export const KNOWN_VERBS: readonly string[] = ['train', 'encode', 'parity', 'features', 'export', 'analyze', 'doctor'];

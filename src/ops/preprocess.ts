@@ -1,0 +1,29 @@
+import { Tensor, dispatch } from '../tensor/index.js';
+
+export type ResizeFilter = 'bilinear' | 'bicubic';
+
+/**
+ * Pillow's 8-bit resize, byte for byte (kernels/preprocess).
+ * @param image [B,H,W,C] uint8
+ * @returns [B,height,width,C] uint8
+ */
+export function preprocess(image: Tensor, height: number, width: number, filter: ResizeFilter): Tensor {
+  const out = Tensor.empty([image.shape[0]!, height, width, image.shape[3]!], 'uint8');
+  dispatch('preprocess', { image, out, filter });
+  return out;
+}
+
+/**
+ * What a byte of each channel becomes, by the arithmetic of the published processors: byte · (1/255) in double, rounded to float32, then
+ * (f − mean) / std in float32.
+ * @returns [channels · 256], channel by channel: `patch_embed` looks bytes up here
+ */
+export function byteTable(mean: readonly number[], std: readonly number[]): Float32Array {
+  const table = new Float32Array(mean.length * 256);
+  for (let c = 0; c < mean.length; c++)
+    for (let byte = 0; byte < 256; byte++) {
+      const shifted = Math.fround(Math.fround(byte * (1 / 255)) - Math.fround(mean[c]!));
+      table[c * 256 + byte] = Math.fround(shifted / Math.fround(std[c]!));
+    }
+  return table;
+}
