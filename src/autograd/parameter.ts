@@ -51,6 +51,11 @@ export class Parameter {
     this.written = false;
   }
 
+  /** A replayed plan wrote the gradient. */
+  markWritten(): void {
+    this.written = true;
+  }
+
   /** Where a backward op puts its gradient, and whether it adds (1) or writes (0). Counts as written from now on. */
   gradient(): { into: Tensor; accumulate: 0 | 1 } {
     if (!this.gradientView)
@@ -69,7 +74,10 @@ export class Parameter {
     const found = this.panels.get(use);
     if (found && found.version === this.owner.version && found.recording === recordingCount()) return found.tensor;
     const tensor = found?.tensor ?? Tensor.empty([packedLength(this.shape, use)]).retainOnly();
-    dispatch('pack', { w: this.value, packed: tensor, use });
+    // Forward, a kernel's taps and channels are one depth: panels of [O,kh,kw,I] are those of [O,kh·kw·I], however large the kernel.
+    const w = use === 'forward' ? this.value.reshape([this.shape[0]!, this.value.size / this.shape[0]!]) : this.value;
+    dispatch('pack', { w, packed: tensor, use });
+    if (w !== this.value) w.dispose();
     this.panels.set(use, { tensor, version: this.owner.version, recording: recordingCount() });
     return tensor;
   }

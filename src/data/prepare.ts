@@ -9,7 +9,7 @@ export interface PrepareOptions {
   /** The model's input side in pixels. */
   size: number;
   filter: ResizeFilter;
-  /** Both sides are resized to this, the aspect is not kept; 0 = no resize. */
+  /** Both sides are resized to this, the aspect is not kept. */
   resize: number;
   /** Side of the centre crop behind the resize, 0 = none. */
   crop: number;
@@ -21,15 +21,12 @@ export interface PrepareOptions {
  */
 export function prepareImage(image: Image, options: PrepareOptions): Image {
   const { size, filter, resize, crop } = options;
-  const resized = resize > 0 ? resizeImage(image, resize, resize, filter) : image;
-  const out = crop > 0 ? centreCrop(resized, crop) : resized;
-  if (out.width !== size || out.height !== size) {
-    throw new TheiaError(
-      'ERR_CONFIG',
-      `preprocess: resize ${resize} and crop ${crop} give ${out.width} x ${out.height}, expected the model's size ${size} x ${size}`,
-    );
+  const side = crop > 0 ? crop : resize;
+  if (side !== size || crop > resize) {
+    throw new TheiaError('ERR_CONFIG', `preprocess: resize ${resize} and crop ${crop} do not give the model's size ${size}`);
   }
-  return out;
+  const resized = resizeImage(image, resize, resize, filter);
+  return crop > 0 && crop < resize ? centreCrop(resized, crop) : resized;
 }
 
 /** Pillow's resize; an image that has the size already passes unchanged. */
