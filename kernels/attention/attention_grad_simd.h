@@ -35,7 +35,7 @@ THEIA_INLINE void differentiate(const GradChunk& c, const PackedHead& head, int6
 #pragma GCC unroll 16
     for (int i = 0; i < kTileRows; ++i)
 #pragma GCC unroll 4
-      for (int w = 0; w < V; ++w) store(c.p + at + (r + i) * kPanel + w * kLanes, vexp(tile.at[i][w] * scale - c.lse[r + i]));
+      for (int w = 0; w < V; ++w) store(c.p + at + (r + i) * kPanel + w * kLanes, probability(tile.at[i][w] * scale - c.lse[r + i]));
     multiply(tile, c.dout + r * kPanel, c.panel, head.values + from, hd);
 #pragma GCC unroll 16
     for (int i = 0; i < kTileRows; ++i)

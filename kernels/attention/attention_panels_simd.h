@@ -36,6 +36,13 @@ THEIA_INLINE int vectors_of(int64_t columns, int64_t p) {
 /// Start of piece i of n things cut into equal pieces.
 THEIA_INLINE int64_t cut(int64_t n, int64_t pieces, int64_t i) { return n * i / pieces; }
 
+/// e^x for x <= 0 or little above, as softmax needs it: 0 below -87, where the result would be subnormal. A subnormal result costs a trap
+/// into microcode of some 150 cycles.
+THEIA_INLINE vf probability(vf x) {
+  const vf e = vexp(vmax(set1(-87.0f), x));  // a NaN is the second operand and stays
+  return x < -87.0f ? vf{} : e;
+}
+
 /// Sums in registers: R rows of V vectors.
 template <int R, int V>
 struct Tile {
@@ -103,7 +110,10 @@ THEIA_INLINE void store_first(float* p, vf x, int64_t n) {
 THEIA_INLINE void pack_rows(float* into, int64_t capacity, Rows x, int64_t rows, int64_t padded, int64_t columns) {
   for (int64_t c = 0; c < columns; c += kLanes) {
     float* to = into + c / kPanel * capacity * kPanel + c % kPanel;
-    for (int64_t r = 0; r < rows; ++r) store(to + r * kPanel, load_first(x.base + r * x.step + c, columns - c));
+    if (columns - c >= kLanes)
+      for (int64_t r = 0; r < rows; ++r) store(to + r * kPanel, load(x.base + r * x.step + c));
+    else
+      for (int64_t r = 0; r < rows; ++r) store(to + r * kPanel, load_first(x.base + r * x.step + c, columns - c));
     for (int64_t r = rows; r < padded; ++r) store(to + r * kPanel, vf{});
   }
 }
@@ -146,24 +156,30 @@ THEIA_INLINE void transpose(vf (&x)[kLanes]) {
   }
 }
 
+/// kLanes tokens, or `tokens` of them and zeros, become columns at `to`.
+template <bool kWhole>
+THEIA_INLINE void pack_square(float* to, Rows x, int64_t tokens, int64_t columns) {
+  vf block[kLanes];
+#pragma GCC unroll 16
+  for (int i = 0; i < kLanes; ++i)
+    block[i] = kWhole ? load(x.base + i * x.step) : i < tokens ? load_first(x.base + i * x.step, columns) : vf{};
+  transpose(block);
+#pragma GCC unroll 16
+  for (int i = 0; i < kLanes; ++i)
+    if (kWhole || i < columns) store(to + i * kPanel, block[i]);
+}
+
 /// Packs the transpose of `rows` tokens: panels of tokens, [panel][columns][kPanel]; tokens past the last, up to a whole vector, are zero.
 THEIA_INLINE void pack_columns(float* into, Rows x, int64_t rows, int64_t columns) {
-  for (int64_t r = 0; r < rows; r += kLanes) {
-    float* to = into + r / kPanel * columns * kPanel + r % kPanel;
+  for (int64_t r = 0; r < rows; r += kLanes)
     for (int64_t c = 0; c < columns; c += kLanes) {
-      const int64_t n = smaller(columns - c, kLanes);
-      vf block[kLanes];
-#pragma GCC unroll 16
-      for (int i = 0; i < kLanes; ++i) block[i] = r + i < rows ? load_first(x.base + (r + i) * x.step + c, n) : vf{};
-      transpose(block);
-      if (n == kLanes) {
-#pragma GCC unroll 16
-        for (int i = 0; i < kLanes; ++i) store(to + (c + i) * kPanel, block[i]);
-      } else {
-        for (int i = 0; i < n; ++i) store(to + (c + i) * kPanel, block[i]);
-      }
+      float* to = into + r / kPanel * columns * kPanel + r % kPanel + c * kPanel;
+      const Rows from = {x.base + r * x.step + c, x.step};
+      if (rows - r >= kLanes && columns - c >= kLanes)
+        pack_square<true>(to, from, kLanes, kLanes);
+      else
+        pack_square<false>(to, from, rows - r, columns - c);
     }
-  }
 }
 
 }  // namespace theia::THEIA_ISA

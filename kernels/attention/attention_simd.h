@@ -19,33 +19,35 @@ THEIA_INLINE void score(float* scores, const float* q, int64_t q_panel, const fl
 
 /// Turns a row of M scores, one panel every `panel` floats, into exp(score - max). Returns the sum and writes the maximum.
 THEIA_INLINE float exponentials(float* row, int64_t panel, int64_t M, float* maximum) {
-  const int64_t last = (M - 1) / kPanel, tail = M - last * kPanel;
+  constexpr int kVectors = kPanel / kLanes;
+  const int64_t last = (M - 1) / kPanel;
+  const int tail = static_cast<int>(M - last * kPanel);
   float* end = row + last * panel;
   const vf low = set1(-__builtin_inff());
-  // Lanes past the last key become -inf and so probability 0.
-  for (int64_t c = 0; c < tail; c += kLanes)
-    if (tail - c < kLanes) store(end + c, lane_index() < static_cast<int>(tail - c) ? load(end + c) : low);
   vf m[2] = {low, low};
   for (float* p = row; p < end; p += panel)
 #pragma GCC unroll 4
-    for (int v = 0; v < kPanel / kLanes; ++v) m[v & 1] = vmax(m[v & 1], load(p + v * kLanes));
-  for (int64_t c = 0; c < tail; c += kLanes) m[0] = vmax(m[0], load(end + c));
+    for (int v = 0; v < kVectors; ++v) m[v & 1] = vmax(m[v & 1], load(p + v * kLanes));
+  for (int c = 0; c < tail; c += kLanes) m[0] = vmax(m[0], lane_index() < tail - c ? load(end + c) : low);
   const float max = reduce_max(vmax(m[0], m[1]));
-  vf sum[2] = {};
-  for (float* p = row; p < end; p += panel)
+  vf sum[kVectors] = {};
+  for (float* p = row; p < end; p += panel) {
+    vf e[kVectors];  // side by side: one exponential is a chain of a dozen dependent operations
 #pragma GCC unroll 4
-    for (int v = 0; v < kPanel / kLanes; ++v) {
-      const vf e = vexp(load(p + v * kLanes) - max);
-      store(p + v * kLanes, e);
-      sum[v & 1] += e;
-    }
-  for (int64_t c = 0; c < tail; c += kLanes) {
-    const vf e = vexp(load(end + c) - max);
-    store(end + c, e);
-    sum[0] += e;
+    for (int v = 0; v < kVectors; ++v) e[v] = probability(load(p + v * kLanes) - max);
+#pragma GCC unroll 4
+    for (int v = 0; v < kVectors; ++v) store(p + v * kLanes, e[v]), sum[v] += e[v];
   }
+  for (int c = 0; c < tail; c += kLanes) {
+    const vi valid = lane_index() < tail - c;  // the other lanes hold scores of no key
+    const vf e = probability((valid ? load(end + c) : set1(max)) - max);
+    store(end + c, e);
+    sum[0] += valid ? e : vf{};
+  }
+#pragma GCC unroll 4
+  for (int v = 1; v < kVectors; ++v) sum[0] += sum[v];
   *maximum = max;
-  return reduce_add(sum[0] + sum[1]);
+  return reduce_add(sum[0]);
 }
 
 /// out(r, :) = Σ_m p(r, m) · v(m, :) / sum(r) for V vectors of channels from `column` on.
