@@ -9,13 +9,27 @@
 
 namespace theia::THEIA_ISA {
 
-// A tile is kTileRows x 2 vectors of sums: 16 of 32 registers, or 8 of 16. Eight sums in flight hide the latency of FMA.
+// A tile of sums is 2 vectors wide and tall where there are rows enough, else short: 24 or 16 of 32 registers, 12 or 8 of 16. Eight sums
+// in flight hide the latency of FMA; the rest saves loads and the start of a loop.
 #if defined(__AVX512F__)
-inline constexpr int kTileRows = 8;
+inline constexpr int kTall = 12, kShort = 8;
 #else
-inline constexpr int kTileRows = 4;
+inline constexpr int kTall = 6, kShort = 4;
 #endif
-static_assert(kRowBlock % kTileRows == 0 && kPanel % (2 * kLanes) == 0);
+static_assert(kRowBlock % kTall == 0 && kPanel % (2 * kLanes) == 0 && kPanel % kShort == 0);
+
+/// Calls tall(r) and short(r) so that all rows are covered.
+template <class TallTile, class ShortTile>
+THEIA_INLINE void each_tile(int64_t rows, TallTile tall_tile, ShortTile short_tile) {
+  int64_t r = 0;
+  for (; rows - r > kShort; r += kTall) tall_tile(r);
+  if (r < rows) short_tile(r);
+}
+/// Rows that each_tile touches. At most the next multiple of kRowBlock.
+THEIA_INLINE int64_t padded_rows(int64_t rows) {
+  const int64_t rest = rows % kTall;
+  return rows - rest + (rest > kShort ? kTall : rest > 0 ? kShort : 0);
+}
 
 /// Tokens of one head: token t at base + t * step.
 struct Rows {
@@ -26,6 +40,8 @@ THEIA_INLINE Rows rows_of(const Tensor& x, int64_t heads, int64_t head) {
   const int64_t b = head / heads, h = head % heads;
   return {x.ptr<float>() + b * x.stride[0] + h * x.stride[2], x.stride[1]};
 }
+
+THEIA_INLINE Rows from_token(Rows x, int64_t t) { return {x.base + t * x.step, x.step}; }
 
 THEIA_INLINE int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
 THEIA_INLINE int64_t panels_of(int64_t columns) { return (columns + kPanel - 1) / kPanel; }
