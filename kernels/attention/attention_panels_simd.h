@@ -52,11 +52,30 @@ THEIA_INLINE int vectors_of(int64_t columns, int64_t p) {
 /// Start of piece i of n things cut into equal pieces.
 THEIA_INLINE int64_t cut(int64_t n, int64_t pieces, int64_t i) { return n * i / pieces; }
 
-/// e^x for x <= 0 or little above, as softmax needs it: 0 below -87, where the result would be subnormal. A subnormal result costs a trap
-/// into microcode of some 150 cycles.
+/// e^x for x <= 0 or little above, as softmax needs it: 0 where the result would be subnormal, which would cost a trap into microcode of
+/// some 150 cycles. NaN stays NaN. Relative error 1e-8 (2 + |x|), which is below the rounding of the x that softmax computes.
 THEIA_INLINE vf probability(vf x) {
-  const vf e = vexp(vmax(set1(-87.0f), x));  // a NaN is the second operand and stays
-  return x < -87.0f ? vf{} : e;
+  constexpr float kLog2E = 1.44269504f;
+  vf t = x * kLog2E;
+#if defined(__AVX512F__)
+  const __mmask16 normal = _mm512_cmp_ps_mask((__m512)t, (__m512)set1(-126.0f), _CMP_NLT_UQ);
+#else
+  const vi tiny = t < -126.0f;
+  t = vmin(set1(128.0f), vmax(set1(-126.0f), t));  // where t is NaN, min and max return their second operand
+#endif
+  const vf n = vround(t), r = fma(x, set1(kLog2E), -n);
+  vf p = set1(1.545316336e-4f);  // 2^r on |r| <= 1/2 within 1e-8
+  p = fma(p, r, set1(1.339086331e-3f));
+  p = fma(p, r, set1(9.618083015e-3f));
+  p = fma(p, r, set1(5.550356954e-2f));
+  p = fma(p, r, set1(2.402265072e-1f));
+  p = fma(p, r, set1(6.931471825e-1f));
+  p = fma(p, r, set1(1.0f));
+#if defined(__AVX512F__)
+  return (vf)_mm512_maskz_scalef_ps(normal, (__m512)p, (__m512)n);
+#else
+  return tiny ? vf{} : scale2(p, n);
+#endif
 }
 
 /// Sums in registers: R rows of V vectors.
@@ -124,14 +143,13 @@ THEIA_INLINE void store_first(float* p, vf x, int64_t n) {
 
 /// Packs `rows` tokens into panels of `capacity` rows; rows up to `padded` become zero.
 THEIA_INLINE void pack_rows(float* into, int64_t capacity, Rows x, int64_t rows, int64_t padded, int64_t columns) {
-  for (int64_t c = 0; c < columns; c += kLanes) {
-    float* to = into + c / kPanel * capacity * kPanel + c % kPanel;
-    if (columns - c >= kLanes)
-      for (int64_t r = 0; r < rows; ++r) store(to + r * kPanel, load(x.base + r * x.step + c));
-    else
-      for (int64_t r = 0; r < rows; ++r) store(to + r * kPanel, load_first(x.base + r * x.step + c, columns - c));
-    for (int64_t r = rows; r < padded; ++r) store(to + r * kPanel, vf{});
-  }
+  const int64_t whole = columns / kLanes * kLanes;
+  for (int64_t r = 0; r < padded; ++r)  // a token after the other: its cache lines lie together
+    for (int64_t c = 0; c < columns; c += kLanes) {
+      const float* from = x.base + r * x.step + c;
+      const vf value = r >= rows ? vf{} : c < whole ? load(from) : load_first(from, columns - c);
+      store(into + (c / kPanel * capacity + r) * kPanel + c % kPanel, value);
+    }
 }
 
 /// Rows become columns, in place.

@@ -36,7 +36,7 @@ THEIA_INLINE float exponentials(float* row, int64_t panel, int64_t M, float* max
   const float max = reduce_max(vmax(m[0], m[1]));
   vf sum[kVectors] = {};
   for (float* p = row; p < end; p += panel) {
-    vf e[kVectors];  // side by side: one exponential is a chain of a dozen dependent operations
+    vf e[kVectors];  // side by side: a power is a chain of a dozen dependent operations
 #pragma GCC unroll 4
     for (int v = 0; v < kVectors; ++v) e[v] = probability(load(p + v * kLanes) - max);
 #pragma GCC unroll 4
