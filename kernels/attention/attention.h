@@ -57,7 +57,7 @@ double bytes(const AttentionGradArgs& a);
 
 inline constexpr int64_t kPanel = 32;     // floats in a row of a panel (attention_panels_simd.h)
 inline constexpr int64_t kRowBlock = 12;  // queries are cut at multiples of this
-inline constexpr int64_t kMaxChunk = 64;  // no plan has longer chunks
+inline constexpr int64_t kMaxChunk = 48;  // no plan has longer chunks
 
 struct AttentionPlan {
   int64_t parts;         // ranges of queries that a head is cut into; 1 where there are heads enough to share out

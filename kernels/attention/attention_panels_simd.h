@@ -141,15 +141,24 @@ THEIA_INLINE void store_first(float* p, vf x, int64_t n) {
     store_n(p, x, static_cast<int>(n));
 }
 
+/// Asks for `count` tokens from t on. Tokens of one head are short pieces far apart, which the hardware does not foresee.
+THEIA_INLINE void prefetch(Rows x, int64_t t, int64_t count, int64_t columns) {
+  for (int64_t r = t; r < t + count; ++r)
+    for (int64_t c = 0; c < columns; c += 16) __builtin_prefetch(x.base + r * x.step + c);
+}
+
 /// Packs `rows` tokens into panels of `capacity` rows; rows up to `padded` become zero.
 THEIA_INLINE void pack_rows(float* into, int64_t capacity, Rows x, int64_t rows, int64_t padded, int64_t columns) {
+  constexpr int64_t kAhead = 16;
   const int64_t whole = columns / kLanes * kLanes;
-  for (int64_t r = 0; r < padded; ++r)  // a token after the other: its cache lines lie together
+  for (int64_t r = 0; r < padded; ++r) {  // a token after the other: its cache lines lie together
+    if (r + kAhead < rows) prefetch(x, r + kAhead, 1, columns);
     for (int64_t c = 0; c < columns; c += kLanes) {
       const float* from = x.base + r * x.step + c;
       const vf value = r >= rows ? vf{} : c < whole ? load(from) : load_first(from, columns - c);
       store(into + (c / kPanel * capacity + r) * kPanel + c % kPanel, value);
     }
+  }
 }
 
 /// Rows become columns, in place.
@@ -205,7 +214,8 @@ THEIA_INLINE void pack_square(float* to, Rows x, int64_t tokens, int64_t columns
 
 /// Packs the transpose of `rows` tokens: panels of tokens, [panel][columns][kPanel]; tokens past the last, up to a whole vector, are zero.
 THEIA_INLINE void pack_columns(float* into, Rows x, int64_t rows, int64_t columns) {
-  for (int64_t r = 0; r < rows; r += kLanes)
+  for (int64_t r = 0; r < rows; r += kLanes) {
+    prefetch(x, smaller(r + kLanes, rows), smaller(rows - smaller(r + kLanes, rows), kLanes), columns);
     for (int64_t c = 0; c < columns; c += kLanes) {
       float* to = into + r / kPanel * columns * kPanel + r % kPanel + c * kPanel;
       const Rows from = {x.base + r * x.step + c, x.step};
@@ -214,6 +224,7 @@ THEIA_INLINE void pack_columns(float* into, Rows x, int64_t rows, int64_t column
       else
         pack_square<false>(to, from, rows - r, columns - c);
     }
+  }
 }
 
 }  // namespace theia::THEIA_ISA
