@@ -88,11 +88,13 @@ void gather_all(float* sums, int64_t sum_rows, const float* a, const float* b, i
 
 /// to(m, :) = Σ of `parts` sums, each `step` floats after the one before, in their order.
 void add_parts(Rows to, const float* sums, int64_t sum_rows, int64_t step, int64_t parts, int64_t M, int64_t hd) {
-  for (int64_t c = 0; c < hd; c += kLanes) {
-    const float* from = sums + c / kPanel * sum_rows * kPanel + c % kPanel;
-    for (int64_t m = 0; m < M; ++m) {
-      vf x = load(from + m * kPanel);
-      for (int64_t i = 1; i < parts; ++i) x += load(from + m * kPanel + i * step);
+  constexpr int64_t kAhead = 16;
+  for (int64_t m = 0; m < M; ++m) {
+    if (m + kAhead < M) prefetch(to, m + kAhead, 1, hd);
+    for (int64_t c = 0; c < hd; c += kLanes) {
+      const float* from = sums + (c / kPanel * sum_rows + m) * kPanel + c % kPanel;
+      vf x = load(from);
+      for (int64_t i = 1; i < parts; ++i) x += load(from + i * step);
       store_first(to.base + m * to.step + c, x, hd - c);
     }
   }
