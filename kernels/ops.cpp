@@ -2,6 +2,8 @@
 
 #include "kernels/core/error.h"
 #include "kernels/add/add.h"
+#include "kernels/layernorm/layernorm.h"
+#include "kernels/layernorm_map/layernorm_map.h"
 #include "kernels/preprocess/preprocess.h"
 
 namespace theia {

@@ -1,5 +1,7 @@
 // Every op's kernels on the CPU, in the order of ops.def.
 #include "kernels/add/add.h"
+#include "kernels/layernorm/layernorm.h"
+#include "kernels/layernorm_map/layernorm_map.h"
 #include "kernels/ops.h"
 #include "kernels/preprocess/preprocess.h"
 
@@ -26,6 +28,10 @@ void call(const void* args, const Context& context) {
 
 constinit const CpuEntry kCpuTable[kOps] = {
     SIMD(add, AddArgs),
+    SIMD(layernorm, LayernormArgs),
+    SIMD(layernorm_grad, LayernormGradArgs),
+    SIMD(layernorm_map, LayernormMapArgs),
+    SIMD(layernorm_map_grad, LayernormMapGradArgs),
     BYTES(preprocess, PreprocessArgs),
 };
 
