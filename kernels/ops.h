@@ -33,11 +33,12 @@ const OpInfo& op_info(Op op);
 /// One op on the CPU: a function per instruction set and the double-precision reference. An empty entry is ERR_UNSUPPORTED.
 using CpuKernel = void (*)(const void* args, const Context& context);
 struct CpuEntry {
+  const char* op;
   CpuKernel plain, plain_f64, avx2, avx512;
 };
 extern const CpuEntry kCpuTable[kOps];  // table_cpu.cpp
 
-/// The kernel for these arguments: float64 tensors go to the plain double variant, everything else to the widest variant that the op has
+/// The kernel for these arguments: float64 tensors (in fields that allow other types too) go to the plain double variant, everything else to the widest variant that the op has
 /// up to `isa`.
 CpuKernel cpu_kernel(Op op, const void* args, Isa isa);
 

@@ -107,7 +107,9 @@ class Guarded {
 function placesOf(shape: number[], strides: number[]): number[] {
   let places = [GUARD];
   shape.forEach((size, d) => {
-    places = places.flatMap((p) => Array.from({ length: size }, (_, i) => p + i * strides[d]!));
+    const next: number[] = [];
+    for (const p of places) for (let i = 0; i < size; i++) next.push(p + i * strides[d]!);
+    places = next;
   });
   return places;
 }
