@@ -1,0 +1,209 @@
+// The product per instruction set: tasks, blocks of k, epilogue. Included by the files per instruction set only.
+#pragma once
+#include "kernels/gemm/operand_simd.h"
+
+namespace theia::THEIA_ISA {
+
+/// Offsets of the rows of one task in every tensor of the epilogue.
+struct TaskRows {
+  int64_t c[kTaskRows], slope[kTaskRows], multiplier[kTaskRows], residual[kTaskRows];
+};
+
+/// Finished sums [rows][32] to C through the whole epilogue. `n` columns from logical column n0 go to element c_col of C's rows.
+static void finish(const Gemm& g, const TaskRows& at, int64_t row, int64_t rows, int64_t n0, int64_t c_col, int64_t n, const float* tile,
+                   bool add_c) {
+  float* const c = static_cast<float*>(g.c) + c_col;
+  const float* const bias = static_cast<const float*>(g.bias);
+  const float* const residual = static_cast<const float*>(g.residual);
+  const float* const multiplier = static_cast<const float*>(g.multiplier);
+  float* const slope = static_cast<float*>(g.slope);
+  for (int64_t v = 0; v < n; v += kLanes) {
+    const int lanes = static_cast<int>(n - v < kLanes ? n - v : kLanes);
+    const int64_t col = n0 + v;
+    const vf b = bias ? load_n(bias + col, lanes) : vf{};
+    for (int64_t i = 0; i < rows; ++i) {
+      vf x = load(tile + i * kPanel + v) + b;
+      if (g.activation == Activation::relu) {
+        x = vmax(vf{}, x);
+      } else if (g.activation == Activation::gelu) {
+        vf d;
+        x = vgelu(x, d);
+        if (slope) store_n(slope + at.slope[row + i] + col, d, lanes);
+      }
+      if (g.multiply != Multiply::none) {
+        const vf f = load_n(multiplier + at.multiplier[row + i] + col, lanes);
+        x = g.multiply == Multiply::value ? x * f : (f > 0.0f ? x : vf{});
+      }
+      if (residual) x += load_n(residual + at.residual[row + i] + col, lanes);
+      float* o = c + at.c[row + i] + v;
+      if (add_c) x += load_n(o, lanes);
+      store_n(o, x, lanes);
+    }
+  }
+}
+
+/// A's block of k, as the register kernel reads it.
+struct ABlock {
+  const float* rows[kTaskRows];
+  const float* k_major;
+};
+
+static void load_a(const Gemm& g, const GemmPlan& plan, int64_t row0, int64_t rows, int64_t k0, int64_t len, float* workspace,
+                   ABlock& out) {
+  if (g.a.transposed) {
+    pack_k_major(g.a, row0, rows, k0, len, workspace);
+    out.k_major = workspace;
+  } else if (plan.direct_a) {
+    Cursor at = cursor(g.a.rows, row0);
+    for (int64_t i = 0; i < rows; ++i, at.next()) out.rows[i] = static_cast<const float*>(g.a.data) + at.offset() + k0;
+  } else {
+    pack_rows(g.a, row0, rows, k0, len, workspace);
+    for (int64_t i = 0; i < rows; ++i) out.rows[i] = workspace + i * len;
+  }
+}
+
+static void run_task(const Gemm& g, const GemmPlan& plan, int64_t task, float* workspace) {
+  const int64_t row_task = task % plan.row_tasks, column_task = task / plan.row_tasks;
+  const int64_t strip0 = row_task * plan.strips / plan.row_tasks, strips = (row_task + 1) * plan.strips / plan.row_tasks - strip0;
+  const int64_t row0 = strip0 * kMr, rows = row0 + strips * kMr < g.m ? strips * kMr : g.m - row0;
+  const int64_t panel0 = column_task * plan.panels / plan.column_tasks, panel1 = (column_task + 1) * plan.panels / plan.column_tasks;
+
+  TaskRows at;
+  row_offsets(g.c_rows, row0, rows, at.c);
+  if (g.slope) row_offsets(g.slope_rows, row0, rows, at.slope);
+  if (g.multiply != Multiply::none) row_offsets(g.multiplier_rows, row0, rows, at.multiplier);
+  if (g.residual) row_offsets(g.residual_rows, row0, rows, at.residual);
+
+  const bool c_strided = g.c_rows.gh * g.c_rows.gw == 1;
+  alignas(64) float scratch[8 * kPanel];
+  ABlock a{};
+  Micro s{};
+  s.alpha = 1.0f;
+  int64_t k0 = 0;
+  do {
+    const int64_t k1 = block_end(g, k0), len = k1 - k0;
+    const bool first = k0 == 0, last = k1 >= g.k;
+    load_a(g, plan, row0, rows, k0, len, workspace + plan.a_at, a);
+    s.k = len;
+    for (int64_t panel = panel0; panel < panel1; ++panel) {
+      const int64_t group = panel / plan.group_panels, col = panel % plan.group_panels * kPanel;
+      const int64_t n = plan.group_columns - col < kPanel ? plan.group_columns - col : kPanel;
+      const int64_t n0 = group * plan.group_columns + col, c_col = g.group_offset[group] + col;
+      const float* next = nullptr;
+      if (g.b.source == Source::packed) {
+        s.b = panel_row(g.b, panel, k0);
+        next = panel + 1 < panel1 ? panel_row(g.b, panel + 1, k0) : k1 < g.k ? panel_row(g.b, panel0, k1) : nullptr;
+      } else {
+        pack_panel(g, group, col, n, k0, len, workspace + plan.b_at);
+        s.b = workspace + plan.b_at;
+      }
+      const MicroKernel* kernels = kMicro[g.a.transposed][n > 16];
+      for (int64_t strip = 0; strip < strips; ++strip) {
+        const int64_t row = strip * kMr, count = rows - row < kMr ? rows - row : kMr;
+        s.rows = a.rows + row;
+        s.a = a.k_major + row * len;
+        s.prefetch = next && strip < 8 ? next + strip * len * 4 : s.b;
+        const bool in_place = plan.plain && c_strided && n == kPanel;
+        if (in_place) {
+          s.out = static_cast<float*>(g.c) + at.c[row] + c_col;
+          s.ld = g.c_rows.b;
+          s.add = !first || g.accumulate;
+        } else {
+          s.out =
+              plan.plain || !plan.many_blocks ? scratch : workspace + plan.tiles_at + ((panel - panel0) * strips + strip) * kMr * kPanel;
+          s.ld = kPanel;
+          s.add = !plan.plain && !first;
+        }
+        kernels[count - 1](s);
+        if (!in_place && (plan.plain || last)) finish(g, at, row, count, n0, c_col, n, s.out, g.accumulate || (plan.plain && !first));
+      }
+    }
+    k0 = k1;
+  } while (k0 < g.k);
+}
+
+void gemm(const Gemm& g, const Context& context) {
+  if (g.m <= 0 || g.n <= 0) return;
+  const GemmPlan plan = plan_gemm(g, kMr);
+  float* workspace = reinterpret_cast<float*>(context.workspace);
+  context.pool->run(plan.row_tasks * plan.column_tasks,
+                    [&](int64_t task, int thread) { run_task(g, plan, task, workspace + thread * plan.thread_floats); });
+}
+
+/// One chunk a panel: weights are packed once and used often.
+void pack(const WeightView& w, float* out, const Context& context) {
+  const int64_t panels = (w.n + kPanel - 1) / kPanel;
+  context.pool->run(panels, [&](int64_t panel, int) {
+    const int64_t n0 = panel * kPanel, n = w.n - n0 < kPanel ? w.n - n0 : kPanel;
+    float* o = out + panel * w.taps * w.run * kPanel;
+    for (int64_t t = 0; t < w.taps; ++t, o += w.run * kPanel) {
+      const float* in = static_cast<const float*>(w.data) + n0 * w.n_stride + w.tap_offset[t];
+      if (w.n_stride == 1) {
+        for (int64_t c = 0; c < w.run; ++c) copy_panel_row(in + c * w.c_stride, n, o + c * kPanel);
+      } else if (w.c_stride == 1) {
+        const float* rows[kPanel];
+        for (int64_t j = 0; j < n; ++j) rows[j] = in + j * w.n_stride;
+        transpose_panel(rows, n, w.run, o);
+      } else {
+        for (int64_t c = 0; c < w.run; ++c)
+          for (int64_t j = 0; j < kPanel; ++j) o[c * kPanel + j] = j < n ? in[j * w.n_stride + c * w.c_stride] : 0.0f;
+      }
+    }
+  });
+}
+
+void small_pack(const float* b, int64_t ldb, bool b_transposed, int64_t n, int64_t k, float* packed) {
+  for (int64_t n0 = 0; n0 < n; n0 += kPanel, packed += k * kPanel) {
+    const int64_t count = n - n0 < kPanel ? n - n0 : kPanel;
+    if (b_transposed) {
+      const float* rows[kPanel];
+      for (int64_t j = 0; j < count; ++j) rows[j] = b + (n0 + j) * ldb;
+      transpose_panel(rows, count, k, packed);
+    } else {
+      for (int64_t i = 0; i < k; ++i) copy_panel_row(b + i * ldb + n0, count, packed + i * kPanel);
+    }
+  }
+}
+
+void small_gemm(const SmallGemm& g) {
+  const int64_t panels = (g.n + kPanel - 1) / kPanel;
+  alignas(64) float tile[8 * kPanel];
+  const float* rows[8];
+  Micro s{};
+  s.k = g.k;
+  s.rows = rows;
+  s.a = g.scratch;
+  s.alpha = g.alpha;
+  for (int64_t i = 0; i < g.m; i += kMr) {
+    const int64_t count = g.m - i < kMr ? g.m - i : kMr;
+    if (g.a_transposed)
+      for (int64_t k = 0; k < g.k; ++k)
+        if (count == kMr)
+          __builtin_memcpy(g.scratch + k * kMr, g.a + k * g.lda + i, sizeof(float) * kMr);
+        else
+          for (int64_t j = 0; j < count; ++j) g.scratch[k * kMr + j] = g.a[k * g.lda + i + j];
+    else
+      for (int64_t j = 0; j < count; ++j) rows[j] = g.a + (i + j) * g.lda;
+    for (int64_t panel = 0; panel < panels; ++panel) {
+      const int64_t n0 = panel * kPanel, n = g.n - n0 < kPanel ? g.n - n0 : kPanel;
+      float* c = g.c + i * g.ldc + n0;
+      s.b = g.packed_b + n0 * g.k;
+      s.prefetch = s.b;
+      const bool whole = n == kPanel || n == 16;
+      s.out = whole ? c : tile;
+      s.ld = whole ? g.ldc : kPanel;
+      s.add = whole && g.accumulate;
+      kMicro[g.a_transposed][n > 16][count - 1](s);
+      if (whole) continue;
+      for (int64_t j = 0; j < count; ++j)
+        for (int64_t v = 0; v < n; v += kLanes) {
+          const int lanes = static_cast<int>(n - v < kLanes ? n - v : kLanes);
+          float* o = c + j * g.ldc + v;
+          const vf x = load(tile + j * kPanel + v);
+          store_n(o, g.accumulate ? x + load_n(o, lanes) : x, lanes);
+        }
+    }
+  }
+}
+
+}  // namespace theia::THEIA_ISA

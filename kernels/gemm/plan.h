@@ -1,0 +1,28 @@
+// How a product is cut into tasks: by shape and register tile only, so that results do not depend on the number of threads.
+#pragma once
+#include "kernels/gemm/gemm.h"
+
+namespace theia {
+
+inline constexpr int64_t kBlockK = 256;          // a panel's block of 256 x 32 floats is 32 KB: it stays in L1 while row strips pass by
+inline constexpr int64_t kTaskRows = 208;             // rows a task takes at most: one image of tokens
+inline constexpr int64_t kCopiedRows = 96;            // the same where A is copied into the workspace
+inline constexpr int64_t kThreadFloats = 65536;  // 256 KB a thread
+
+struct GemmPlan {
+  int64_t strips, panels;  // of the whole product: strips of mr rows, panels of 32 columns
+  int64_t group_columns, group_panels;
+  int64_t row_tasks, column_tasks;  // tasks run rows first: neighbours share their panels of B
+  bool plain;                       // nothing but C = or C +=: partial sums may live in C
+  bool direct_a;                    // A's rows are read where they are
+  bool many_blocks;                 // more than one block of k
+  // a thread's workspace, in floats
+  int64_t a_at, b_at, tiles_at, thread_floats;
+};
+
+GemmPlan plan_gemm(const Gemm& g, int mr);
+
+/// End of the block of k that begins at k0. Blocks are equal shares of what lies contiguous in B.
+int64_t block_end(const Gemm& g, int64_t k0);
+
+}  // namespace theia

@@ -1,0 +1,2 @@
+#define THEIA_ISA avx2
+#include "kernels/max_pool2d/max_pool2d_simd.h"
