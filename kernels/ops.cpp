@@ -1,8 +1,17 @@
 #include "kernels/ops.h"
 
 #include "kernels/core/error.h"
+#include "kernels/adamw/adamw.h"
 #include "kernels/add/add.h"
+#include "kernels/layernorm/layernorm.h"
+#include "kernels/layernorm_map/layernorm_map.h"
+#include "kernels/attention/attention.h"
 #include "kernels/preprocess/preprocess.h"
+#include "kernels/distill_loss/distill_loss.h"
+#include "kernels/grad_norm/grad_norm.h"
+#include "kernels/conv2d/conv2d.h"
+#include "kernels/conv_transpose2d/conv_transpose2d.h"
+#include "kernels/max_pool2d/max_pool2d.h"
 
 namespace theia {
 
@@ -34,7 +43,8 @@ CpuKernel cpu_kernel(Op op, const void* args, Isa isa) {
   const CpuEntry& entry = kCpuTable[static_cast<int>(op)];
   const OpInfo& info = op_info(op);
   for (const Field& f : info.fields)
-    if (f.kind == Kind::tensor && tensor_at(args, f).present() && tensor_at(args, f).dtype == DType::f64) {
+    // A field that is float64 in every variant (sums, norms) says nothing about the precision asked for.
+    if (f.kind == Kind::tensor && f.dtypes != kF64 && tensor_at(args, f).present() && tensor_at(args, f).dtype == DType::f64) {
       if (!entry.plain_f64) fail("ERR_UNSUPPORTED", "%s has no float64 variant on cpu", info.name);
       return entry.plain_f64;
     }

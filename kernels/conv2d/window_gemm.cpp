@@ -33,9 +33,10 @@ void for_tap_parts(const TapGrid& all, int64_t most, F&& use) {
 /// Positions y·step + y0, x·step + x0 of a map as rows; a packed map is a plain matrix, which the GEMM core reads and writes fastest.
 RowMap rows_of(const Tensor& map, int64_t height, int64_t width, int64_t step) {
   const RowMap r{height, width, map.stride[0], map.stride[1] * step, map.stride[2] * step};
-  const bool packed = (width == 1 || height == 1 || r.y == width * r.x) && (map.size[0] == 1 || r.b == height * (height > 1 ? r.y : width * r.x));
-  if (!packed) return r;
-  return plain_rows(width > 1 ? r.x : height > 1 ? r.y : r.b);
+  const int64_t next = width > 1 ? r.x : height > 1 ? r.y : r.b;
+  const bool packed_image = width == 1 || height == 1 || r.y == width * r.x;
+  const bool packed_images = map.size[0] == 1 || r.b == height * width * next;
+  return packed_image && packed_images ? plain_rows(next) : r;
 }
 
 float* data_of(const Tensor& t) { return t.present() ? t.ptr<float>() : nullptr; }

@@ -19,6 +19,7 @@ constexpr int bytes_of(DType t) { return kDTypeBytes[static_cast<int>(t)]; }
 using DTypes = uint16_t;
 constexpr DTypes set_of(DType t) { return static_cast<DTypes>(1u << static_cast<int>(t)); }
 inline constexpr DTypes kF32 = set_of(DType::f32);
+inline constexpr DTypes kF64 = set_of(DType::f64);
 inline constexpr DTypes kReal = set_of(DType::f32) | set_of(DType::f64);
 inline constexpr DTypes kStored = kReal | set_of(DType::bf16) | set_of(DType::f16);
 inline constexpr DTypes kU8 = set_of(DType::u8);

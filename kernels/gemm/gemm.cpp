@@ -62,7 +62,10 @@ int64_t block_end(const Gemm& g, int64_t k0) {
   }
   const int64_t left = limit - k0;
   if (left <= 0) return k0;
-  const int64_t share = divide_up(divide_up(left, divide_up(left, kBlockK)), 8) * 8;
+  // Nothing to copy: long blocks, as few passes over C as can be. Else what the workspace holds.
+  const bool packed_b = b.source == Source::packed;
+  const int64_t most = packed_b && g.a.source == Source::matrix && !g.a.transposed ? kLongBlockK : packed_b ? kCopiedBlockK : kBlockK;
+  const int64_t share = divide_up(divide_up(left, divide_up(left, most)), 8) * 8;
   return k0 + std::min(left, share);
 }
 
@@ -73,9 +76,13 @@ GemmPlan plan_gemm(const Gemm& g, int mr) {
   p.group_panels = divide_up(p.group_columns, kPanel);
   p.panels = p.group_panels * g.groups;
   p.plain = !g.bias && g.activation == Activation::none && g.multiply == Multiply::none && !g.residual;
+<<<<<<< HEAD
+  p.direct_a = g.a.source == Source::matrix && !g.a.transposed;
+=======
   // Rows a multiple of 2 KB apart meet in the same few sets of L1: then a copy is cheaper.
   const bool clash = g.a.rows.gh * g.a.rows.gw != 1 || g.a.rows.b % 512 == 0;
-  p.direct_a = g.a.source == Source::matrix && !g.a.transposed && !(clash && g.n > 2 * kPanel);
+  p.direct_a = g.a.source == Source::matrix && !g.a.transposed && !g.a.mask && !(clash && g.n > 2 * kPanel);
+>>>>>>> conv
   p.many_blocks = block_end(g, 0) < g.k;
 
   int64_t longest = 0;

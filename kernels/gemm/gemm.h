@@ -34,6 +34,7 @@ struct Operand {
   bool transposed;  // the operand is the transpose of what `source` describes: A's rows run over k, B's rows over n
   const void* data;
   RowMap rows;
+  const void* mask;  // A only, laid out like `data`: elements count only where it is positive (the gradient behind a ReLU). Or null
   // patches
   int64_t height, width;   // of the map
   int64_t step_y, step_x;  // map positions between neighbours of the grid
@@ -65,6 +66,7 @@ struct Gemm {
   int64_t groups;
   int64_t group_offset[kMaxTaps];
   // Epilogue, in this order: + bias[n], activation, · multiplier, + residual, + what C held. Row maps address [m,n] tensors by column n.
+  // residual_first moves the residual before the activation.
   const void* bias;
   Activation activation;
   void* slope;  // GELU: its derivative is stored here
@@ -74,6 +76,7 @@ struct Gemm {
   RowMap multiplier_rows;
   const void* residual;  // may be C itself
   RowMap residual_rows;
+  bool residual_first;
   bool accumulate;
 };
 

@@ -23,6 +23,7 @@ static void finish(const Gemm& g, const TaskRows& at, int64_t row, int64_t rows,
     const vf b = bias ? load_n(bias + col, lanes) : vf{};
     for (int64_t i = 0; i < rows; ++i) {
       vf x = load(tile + i * kPanel + v) + b;
+      if (residual && g.residual_first) x += load_n(residual + at.residual[row + i] + col, lanes);
       if (g.activation == Activation::relu) {
         x = vmax(vf{}, x);
       } else if (g.activation == Activation::gelu) {
@@ -34,7 +35,7 @@ static void finish(const Gemm& g, const TaskRows& at, int64_t row, int64_t rows,
         const vf f = load_n(multiplier + at.multiplier[row + i] + col, lanes);
         x = g.multiply == Multiply::value ? x * f : (f > 0.0f ? x : vf{});
       }
-      if (residual) x += load_n(residual + at.residual[row + i] + col, lanes);
+      if (residual && !g.residual_first) x += load_n(residual + at.residual[row + i] + col, lanes);
       float* o = c + at.c[row + i] + v;
       if (add_c) x += load_n(o, lanes);
       store_n(o, x, lanes);

@@ -31,6 +31,17 @@ THEIA_INLINE void copy(const float* in, int64_t n, float* out) {
   if (i < n) store_n(out + i, load_n(in + i, static_cast<int>(n - i)), static_cast<int>(n - i));
 }
 
+/// Elements offset .. offset + n of an operand of floats, through its mask.
+THEIA_INLINE void copy_elements(const Operand& o, int64_t offset, int64_t n, float* out) {
+  const float* in = static_cast<const float*>(o.data) + offset;
+  if (!o.mask) return copy(in, n, out);
+  const float* mask = static_cast<const float*>(o.mask) + offset;
+  for (int64_t i = 0; i < n; i += kLanes) {
+    const int lanes = static_cast<int>(n - i < kLanes ? n - i : kLanes);
+    store_n(out + i, load_n(mask + i, lanes) > 0.0f ? load_n(in + i, lanes) : vf{}, lanes);
+  }
+}
+
 /// Elements c .. c + n of tap t at a grid position.
 THEIA_INLINE void copy_tap(const Operand& o, const Cursor& at, int64_t t, int64_t c, int64_t n, float* out) {
   const int64_t y = at.y * o.step_y + o.dy[t], x = at.x * o.step_x + o.dx[t];
@@ -39,7 +50,7 @@ THEIA_INLINE void copy_tap(const Operand& o, const Cursor& at, int64_t t, int64_
     return;
   }
   const int64_t offset = at.image * o.rows.b + y * o.rows.y + x * o.rows.x + c;
-  if (!o.table) return copy(static_cast<const float*>(o.data) + offset, n, out);
+  if (!o.table) return copy_elements(o, offset, n, out);
   const uint8_t* in = static_cast<const uint8_t*>(o.data) + offset;
   const float* table = static_cast<const float*>(o.table);
   int64_t channel = c % o.channels;
@@ -64,7 +75,7 @@ static void pack_rows(const Operand& o, int64_t i, int64_t n, int64_t k0, int64_
   Cursor at = cursor(o.rows, i);
   for (int64_t r = 0; r < n; ++r, at.next(), out += len)
     if (o.source == Source::matrix)
-      copy(static_cast<const float*>(o.data) + at.offset() + k0, len, out);
+      copy_elements(o, at.offset() + k0, len, out);
     else
       copy_patch(o, at, k0, len, out);
 }
@@ -77,6 +88,9 @@ static void pack_k_major(const Operand& o, int64_t i, int64_t n, int64_t k0, int
     const float* in = static_cast<const float*>(o.data) + at.offset() + i;
     if (o.source == Source::patches) {
       copy_patch(o, at, i, n, patch);
+      in = patch;
+    } else if (o.mask) {
+      copy_elements(o, at.offset() + i, n, patch);
       in = patch;
     }
     float* strip = out;

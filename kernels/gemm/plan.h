@@ -4,9 +4,11 @@
 
 namespace theia {
 
-inline constexpr int64_t kBlockK = 256;          // a panel's block of 256 x 32 floats is 32 KB: it stays in L1 while row strips pass by
-inline constexpr int64_t kTaskRows = 208;             // rows a task takes at most: one image of tokens
-inline constexpr int64_t kCopiedRows = 96;            // the same where A is copied into the workspace
+inline constexpr int64_t kBlockK = 256;        // B packed on the way: a panel's 256 x 32 floats are 32 KB and stay in L1 while strips pass
+inline constexpr int64_t kCopiedBlockK = 384;  // B packed before, A copied
+inline constexpr int64_t kLongBlockK = 768;    // nothing to copy: panels stream from L2, C is passed over least often
+inline constexpr int64_t kTaskRows = 208;      // rows a task takes at most: one image of tokens
+inline constexpr int64_t kCopiedRows = 96;     // the same where A is copied into the workspace
 inline constexpr int64_t kThreadFloats = 65536;  // 256 KB a thread
 
 struct GemmPlan {

@@ -25,7 +25,7 @@ RowMap token_rows(const Tensor& y, int64_t patches) { return {1, patches, y.size
 
 Gemm patch_embed_gemm(const PatchEmbedArgs& a) {
   const int64_t patch = a.w.size[1], width = a.w.size[0], k = patch * patch * a.images.size[3];
-  const int64_t patches = a.images.size[1] / patch * (a.images.size[2] / patch), first = a.y.size[1] - patches;
+  const int64_t patches = a.images.size[1] / patch * (a.images.size[2] / patch), first = a.cls.present() ? 1 : 0;
   Gemm g = make_gemm(a.images.size[0] * patches, width, k, a.y.ptr<float>() + first * width, width);
   g.a = byte_patches(a.images, a.table, patch);
   g.b = a.packed.present() ? packed(a.packed.ptr<float>(), k) : matrix(a.w.ptr<float>(), k, true);
@@ -38,7 +38,7 @@ Gemm patch_embed_gemm(const PatchEmbedArgs& a) {
 
 Gemm patch_embed_grad_gemm(const PatchEmbedGradArgs& a) {
   const int64_t patch = a.dw.size[1], width = a.dw.size[0], run = patch * a.images.size[3];
-  const int64_t patches = a.images.size[1] / patch * (a.images.size[2] / patch), first = a.dy.size[1] - patches;
+  const int64_t patches = a.images.size[1] / patch * (a.images.size[2] / patch), first = a.dcls.present() ? 1 : 0;
   Gemm g = make_gemm(width, patch * run, a.images.size[0] * patches, a.dw.ptr<float>(), patch * run);
   g.a = matrix(a.dy.ptr<float>() + first * width, width, true);
   g.a.rows = token_rows(a.dy, patches);
@@ -49,6 +49,9 @@ Gemm patch_embed_grad_gemm(const PatchEmbedGradArgs& a) {
   return g;
 }
 
-int64_t position_sums_bytes(const PatchEmbedGradArgs& a) { return (a.dpositions.numel() * bytes_of(a.dpositions.dtype) + 63) / 64 * 64; }
+int64_t position_sums_bytes(const PatchEmbedGradArgs& a) {
+  const int64_t rows = a.dpositions.size[0] + (a.dregisters.present() ? a.dregisters.size[0] : 0);
+  return (rows * a.dpositions.size[1] * bytes_of(a.dpositions.dtype) + 63) / 64 * 64;
+}
 
 }  // namespace theia

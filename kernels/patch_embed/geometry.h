@@ -13,7 +13,7 @@ WeightView patch_weights(const Tensor& w);
 RowMap token_rows(const Tensor& y, int64_t patches);
 Gemm patch_embed_gemm(const PatchEmbedArgs& a);
 Gemm patch_embed_grad_gemm(const PatchEmbedGradArgs& a);
-/// Workspace in front of the GEMM's: gradients summed over the batch, [1+N,D] of the tensors' type.
+/// Workspace in front of the GEMM's: gradients summed over the batch, [1+N+R,D] of the tensors' type.
 int64_t position_sums_bytes(const PatchEmbedGradArgs& a);
 
 }  // namespace theia

@@ -7,26 +7,40 @@ namespace theia {
 
 namespace {
 
-/// What forward and backward share: images [B,H,W,C], table, weights [D,P,P,C], positions, tokens [B,T,D].
-void check_shapes(const char* op, const Tensor& images, const Tensor& table, const char* w_name, const Tensor& w, const char* bias_name, const Tensor& bias,
-                  const char* positions_name, const Tensor& positions, const char* cls_name, const Tensor& cls, const char* y_name, const Tensor& y) {
+/// A tensor of the op with the name its field has.
+struct Named {
+  const char* name;
+  const Tensor* t;
+};
+
+/// What forward and backward share: images [B,H,W,C], table, weights [D,P,P,C], and one tensor for each parameter, values or gradients.
+struct Parts {
+  Named images, table, w, bias, positions, cls, registers, register_positions, tokens;
+};
+
+void check_parts(const char* op, const Parts& p) {
+  const Tensor &images = *p.images.t, &w = *p.w.t;
   const int64_t patch = w.size[1], channels = images.size[3], width = w.size[0];
-  const DType dtype = w.dtype;
-  for (auto [name, t] : {std::pair{"table", &table}, {bias_name, &bias}, {positions_name, &positions}, {cls_name, &cls}, {y_name, &y}}) expect_dtype(op, name, *t, dtype);
-  for (auto [name, t] : {std::pair{"images", &images}, {"table", &table}, {w_name, &w}, {bias_name, &bias}, {positions_name, &positions}, {cls_name, &cls}, {y_name, &y}})
-    expect_contiguous(op, name, *t);
-  if (patch < 1 || channels < 1 || width < 1) fail("ERR_SHAPE", "%s: expected '%s' as [D,P,P,C] without empty axes, got %s", op, w_name, describe(w).c_str());
+  for (const Named& n : {p.images, p.table, p.w, p.bias, p.positions, p.cls, p.registers, p.register_positions, p.tokens}) {
+    expect_contiguous(op, n.name, *n.t);
+    if (n.t != p.images.t) expect_dtype(op, n.name, *n.t, w.dtype);
+  }
+  if (patch < 1 || channels < 1 || width < 1) fail("ERR_SHAPE", "%s: expected '%s' as [D,P,P,C] without empty axes, got %s", op, p.w.name, describe(w).c_str());
   // A tap of the implicit patch matrix is one row of a patch, and there are at most 49 taps (kernels/gemm).
   if (patch > 49) fail("ERR_UNSUPPORTED", "%s: expected a patch of at most 49 pixels, got %lld", op, static_cast<long long>(patch));
-  expect_shape(op, w_name, w, {width, patch, patch, channels});
-  expect_shape(op, "table", table, {channels * 256});
+  expect_shape(op, p.w.name, w, {width, patch, patch, channels});
+  expect_shape(op, p.table.name, *p.table.t, {channels * 256});
   if (images.size[1] % patch || images.size[2] % patch || images.size[1] == 0 || images.size[2] == 0)
     fail("ERR_SHAPE", "%s: expected images whose sides are multiples of the patch, %lld, got %s", op, static_cast<long long>(patch), describe(images).c_str());
-  const int64_t tokens = images.size[1] / patch * (images.size[2] / patch);
-  expect_shape(op, bias_name, bias, {width});
-  expect_shape(op, positions_name, positions, {1 + tokens, width});
-  expect_shape(op, cls_name, cls, {width});
-  expect_shape(op, y_name, y, {images.size[0], tokens + (cls.present() ? 1 : 0), width});
+  const int64_t patches = images.size[1] / patch * (images.size[2] / patch);
+  expect_shape(op, p.bias.name, *p.bias.t, {width});
+  expect_shape(op, p.positions.name, *p.positions.t, {1 + patches, width});
+  expect_shape(op, p.cls.name, *p.cls.t, {width});
+  if (p.registers.t->present() != p.register_positions.t->present()) fail("ERR_ARGS", "%s: expected '%s' and '%s' together or not at all", op, p.registers.name, p.register_positions.name);
+  const int64_t registers = p.registers.t->present() ? p.registers.t->size[0] : 0;
+  expect_shape(op, p.registers.name, *p.registers.t, {registers, width});
+  expect_shape(op, p.register_positions.name, *p.register_positions.t, {registers, width});
+  expect_shape(op, p.tokens.name, *p.tokens.t, {images.size[0], patches + registers + (p.cls.t->present() ? 1 : 0), width});
 }
 
 double multiply_adds(const Tensor& images, const Tensor& w) {
@@ -36,7 +50,15 @@ double multiply_adds(const Tensor& images, const Tensor& w) {
 }  // namespace
 
 void check(const PatchEmbedArgs& a) {
-  check_shapes("patch_embed", a.images, a.table, "w", a.w, "bias", a.bias, "positions", a.positions, "cls", a.cls, "y", a.y);
+  check_parts("patch_embed", {{"images", &a.images},
+                              {"table", &a.table},
+                              {"w", &a.w},
+                              {"bias", &a.bias},
+                              {"positions", &a.positions},
+                              {"cls", &a.cls},
+                              {"registers", &a.registers},
+                              {"register_positions", &a.register_positions},
+                              {"y", &a.y}});
   if (a.packed.present()) {
     expect_dtype("patch_embed", "packed", a.packed, DType::f32);
     expect_contiguous("patch_embed", "packed", a.packed);
@@ -51,7 +73,15 @@ double bytes(const PatchEmbedArgs& a) {
 }
 
 void check(const PatchEmbedGradArgs& a) {
-  check_shapes("patch_embed_grad", a.images, a.table, "dw", a.dw, "dbias", a.dbias, "dpositions", a.dpositions, "dcls", a.dcls, "dy", a.dy);
+  check_parts("patch_embed_grad", {{"images", &a.images},
+                                   {"table", &a.table},
+                                   {"dw", &a.dw},
+                                   {"dbias", &a.dbias},
+                                   {"dpositions", &a.dpositions},
+                                   {"dcls", &a.dcls},
+                                   {"dregisters", &a.dregisters},
+                                   {"dregister_positions", &a.dregister_positions},
+                                   {"dy", &a.dy}});
 }
 
 int64_t workspace(const PatchEmbedGradArgs& a, int threads) {

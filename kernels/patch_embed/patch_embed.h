@@ -14,7 +14,9 @@ struct PatchEmbedArgs {
   Tensor bias;       // [D]
   Tensor positions;  // [1+N,D], N = H/P · W/P; row 0 belongs to CLS and is not read without it
   Tensor cls;        // [D], optional
-  Tensor y;          // [B,N (+1 with CLS),D], packed
+  Tensor registers;  // [R,D], optional: tokens behind the patches, with positions of their own
+  Tensor register_positions;  // [R,D], with registers or not at all
+  Tensor y;          // [B,T,D], T = (1 with CLS) + N + R, packed
 };
 
 inline constexpr Field kPatchEmbedFields[] = {
@@ -25,17 +27,21 @@ inline constexpr Field kPatchEmbedFields[] = {
     THEIA_TENSOR(PatchEmbedArgs, bias, in, kReal, 1, 1),
     THEIA_TENSOR(PatchEmbedArgs, positions, in, kReal, 2, 2),
     THEIA_OPTIONAL(PatchEmbedArgs, cls, in, kReal, 1, 1),
+    THEIA_OPTIONAL(PatchEmbedArgs, registers, in, kReal, 2, 2),
+    THEIA_OPTIONAL(PatchEmbedArgs, register_positions, in, kReal, 2, 2),
     THEIA_TENSOR(PatchEmbedArgs, y, out, kReal, 3, 3),
 };
 
 struct PatchEmbedGradArgs {
   Tensor images, table;  // as forward had them
-  Tensor dy;             // [B,N (+1),D], packed
+  Tensor dy;             // [B,T,D], packed
   Tensor dw;             // [D,P,P,C]
   Tensor dbias;          // [D]
   Tensor dpositions;     // [1+N,D]; row 0 is zero without CLS
   Tensor dcls;           // [D]; given if and only if the model has CLS
-  int64_t accumulate;    // 1: add to all four
+  Tensor dregisters;     // [R,D]; given if and only if the model has registers
+  Tensor dregister_positions;  // [R,D]
+  int64_t accumulate;    // 1: add to all of them
 };
 
 inline constexpr Field kPatchEmbedGradFields[] = {
@@ -46,6 +52,8 @@ inline constexpr Field kPatchEmbedGradFields[] = {
     THEIA_TENSOR(PatchEmbedGradArgs, dbias, accumulate, kReal, 1, 1),
     THEIA_TENSOR(PatchEmbedGradArgs, dpositions, accumulate, kReal, 2, 2),
     THEIA_OPTIONAL(PatchEmbedGradArgs, dcls, accumulate, kReal, 1, 1),
+    THEIA_OPTIONAL(PatchEmbedGradArgs, dregisters, accumulate, kReal, 2, 2),
+    THEIA_OPTIONAL(PatchEmbedGradArgs, dregister_positions, accumulate, kReal, 2, 2),
     THEIA_INT(PatchEmbedGradArgs, accumulate),
 };
 

@@ -5,7 +5,7 @@ namespace theia::cpu {
 template <class T>
 void patch_embed(const PatchEmbedArgs& a, const Context&) {
   const int64_t batch = a.images.size[0], width = a.images.size[2], channels = a.images.size[3], patch = a.w.size[1], d_count = a.w.size[0];
-  const int64_t across = width / patch, patches = a.images.size[1] / patch * across, first = a.y.size[1] - patches;
+  const int64_t across = width / patch, patches = a.images.size[1] / patch * across, first = a.cls.present() ? 1 : 0;
   const T* table = a.table.ptr<T>();
   const T* w = a.w.ptr<T>();
   const T* positions = a.positions.ptr<T>();
@@ -14,6 +14,8 @@ void patch_embed(const PatchEmbedArgs& a, const Context&) {
     T* tokens = a.y.ptr<T>() + b * a.y.size[1] * d_count;
     if (a.cls.present())
       for (int64_t d = 0; d < d_count; ++d) tokens[d] = a.cls.ptr<T>()[d] + positions[d];
+    for (int64_t r = 0; a.registers.present() && r < a.registers.numel(); ++r)
+      tokens[(first + patches) * d_count + r] = a.registers.ptr<T>()[r] + a.register_positions.ptr<T>()[r];
     for (int64_t i = 0; i < patches; ++i)
       for (int64_t d = 0; d < d_count; ++d) {
         T sum = 0;
@@ -31,7 +33,7 @@ void patch_embed(const PatchEmbedArgs& a, const Context&) {
 template <class T>
 void patch_embed_grad(const PatchEmbedGradArgs& a, const Context&) {
   const int64_t batch = a.images.size[0], width = a.images.size[2], channels = a.images.size[3], patch = a.dw.size[1], d_count = a.dw.size[0];
-  const int64_t across = width / patch, patches = a.images.size[1] / patch * across, first = a.dy.size[1] - patches;
+  const int64_t across = width / patch, patches = a.images.size[1] / patch * across, first = a.dcls.present() ? 1 : 0;
   const T* table = a.table.ptr<T>();
   const bool add = a.accumulate != 0;
   const auto put = [add](T& to, T value) { to = add ? to + value : value; };
@@ -48,6 +50,12 @@ void patch_embed_grad(const PatchEmbedGradArgs& a, const Context&) {
     put(a.dpositions.ptr<T>()[d], cls);
     if (first) put(a.dcls.ptr<T>()[d], cls);
     put(a.dbias.ptr<T>()[d], bias);
+    for (int64_t r = 0; a.dregisters.present() && r < a.dregisters.size[0]; ++r) {
+      T sum = 0;
+      for (int64_t b = 0; b < batch; ++b) sum += dy(b, first + patches + r, d);
+      put(a.dregisters.ptr<T>()[r * d_count + d], sum);
+      put(a.dregister_positions.ptr<T>()[r * d_count + d], sum);
+    }
     for (int64_t y = 0; y < patch; ++y)
       for (int64_t x = 0; x < patch; ++x)
         for (int64_t c = 0; c < channels; ++c) {

@@ -12,6 +12,85 @@ export interface AddArgs {
   y: Tensor;
 }
 
+/** Arguments of the op `layernorm`. */
+export interface LayernormArgs {
+  /** in, float32 or float64, rank 2 */
+  x: Tensor;
+  /** in, float32 or float64, rank 1 */
+  gamma: Tensor;
+  /** in, float32 or float64, rank 1 */
+  beta: Tensor;
+  /** out, float32 or float64, rank 2 */
+  y: Tensor;
+  /** saved, float32 or float64, rank 1 */
+  mean?: Tensor | undefined;
+  /** saved, float32 or float64, rank 1 */
+  rstd?: Tensor | undefined;
+  eps: number;
+}
+
+/** Arguments of the op `layernorm_grad`. */
+export interface LayernormGradArgs {
+  /** in, float32 or float64, rank 2 */
+  x: Tensor;
+  /** in, float32 or float64, rank 1 */
+  gamma: Tensor;
+  /** in, float32 or float64, rank 1 */
+  mean: Tensor;
+  /** in, float32 or float64, rank 1 */
+  rstd: Tensor;
+  /** in, float32 or float64, rank 2 */
+  dy: Tensor;
+  /** in, float32 or float64, rank 2 */
+  add?: Tensor | undefined;
+  /** out, float32 or float64, rank 2; may be the memory of add */
+  dx: Tensor;
+  /** accumulate, float32 or float64, rank 1 */
+  dgamma?: Tensor | undefined;
+  /** accumulate, float32 or float64, rank 1 */
+  dbeta?: Tensor | undefined;
+  accumulate: number;
+}
+
+/** Arguments of the op `layernorm_map`. */
+export interface LayernormMapArgs {
+  /** in, float32 or float64, rank 2 */
+  x: Tensor;
+  /** in, float32 or float64, rank 1 */
+  gamma: Tensor;
+  /** in, float32 or float64, rank 1 */
+  beta: Tensor;
+  /** out, float32 or float64, rank 2 */
+  y: Tensor;
+  /** saved, float32 or float64, rank 1 */
+  mean?: Tensor | undefined;
+  /** saved, float32 or float64, rank 1 */
+  rstd?: Tensor | undefined;
+  eps: number;
+}
+
+/** Arguments of the op `layernorm_map_grad`. */
+export interface LayernormMapGradArgs {
+  /** in, float32 or float64, rank 2 */
+  x: Tensor;
+  /** in, float32 or float64, rank 1 */
+  gamma: Tensor;
+  /** in, float32 or float64, rank 1 */
+  mean: Tensor;
+  /** in, float32 or float64, rank 1 */
+  rstd: Tensor;
+  /** in, float32 or float64, rank 2 */
+  dy: Tensor;
+  /** out, float32 or float64, rank 2 */
+  dx: Tensor;
+  /** accumulate, float32 or float64, rank 1 */
+  dgamma?: Tensor | undefined;
+  /** accumulate, float32 or float64, rank 1 */
+  dbeta?: Tensor | undefined;
+  relu: number;
+  accumulate: number;
+}
+
 /** Arguments of the op `preprocess`. */
 export interface PreprocessArgs {
   /** in, uint8, rank 4 */
@@ -23,6 +102,10 @@ export interface PreprocessArgs {
 
 export interface OpArgs {
   add: AddArgs;
+  layernorm: LayernormArgs;
+  layernorm_grad: LayernormGradArgs;
+  layernorm_map: LayernormMapArgs;
+  layernorm_map_grad: LayernormMapGradArgs;
   preprocess: PreprocessArgs;
 }
 
@@ -47,6 +130,60 @@ export const OPS: readonly { readonly name: OpName; readonly fields: readonly Fi
       { name: 'a', kind: 'tensor', role: 'in', optional: false },
       { name: 'b', kind: 'tensor', role: 'in', optional: false },
       { name: 'y', kind: 'tensor', role: 'out', optional: false },
+    ],
+  },
+  {
+    name: 'layernorm',
+    fields: [
+      { name: 'x', kind: 'tensor', role: 'in', optional: false },
+      { name: 'gamma', kind: 'tensor', role: 'in', optional: false },
+      { name: 'beta', kind: 'tensor', role: 'in', optional: false },
+      { name: 'y', kind: 'tensor', role: 'out', optional: false },
+      { name: 'mean', kind: 'tensor', role: 'saved', optional: true },
+      { name: 'rstd', kind: 'tensor', role: 'saved', optional: true },
+      { name: 'eps', kind: 'float', role: 'scalar', optional: false },
+    ],
+  },
+  {
+    name: 'layernorm_grad',
+    fields: [
+      { name: 'x', kind: 'tensor', role: 'in', optional: false },
+      { name: 'gamma', kind: 'tensor', role: 'in', optional: false },
+      { name: 'mean', kind: 'tensor', role: 'in', optional: false },
+      { name: 'rstd', kind: 'tensor', role: 'in', optional: false },
+      { name: 'dy', kind: 'tensor', role: 'in', optional: false },
+      { name: 'add', kind: 'tensor', role: 'in', optional: true },
+      { name: 'dx', kind: 'tensor', role: 'out', optional: false },
+      { name: 'dgamma', kind: 'tensor', role: 'accumulate', optional: true },
+      { name: 'dbeta', kind: 'tensor', role: 'accumulate', optional: true },
+      { name: 'accumulate', kind: 'int', role: 'scalar', optional: false },
+    ],
+  },
+  {
+    name: 'layernorm_map',
+    fields: [
+      { name: 'x', kind: 'tensor', role: 'in', optional: false },
+      { name: 'gamma', kind: 'tensor', role: 'in', optional: false },
+      { name: 'beta', kind: 'tensor', role: 'in', optional: false },
+      { name: 'y', kind: 'tensor', role: 'out', optional: false },
+      { name: 'mean', kind: 'tensor', role: 'saved', optional: true },
+      { name: 'rstd', kind: 'tensor', role: 'saved', optional: true },
+      { name: 'eps', kind: 'float', role: 'scalar', optional: false },
+    ],
+  },
+  {
+    name: 'layernorm_map_grad',
+    fields: [
+      { name: 'x', kind: 'tensor', role: 'in', optional: false },
+      { name: 'gamma', kind: 'tensor', role: 'in', optional: false },
+      { name: 'mean', kind: 'tensor', role: 'in', optional: false },
+      { name: 'rstd', kind: 'tensor', role: 'in', optional: false },
+      { name: 'dy', kind: 'tensor', role: 'in', optional: false },
+      { name: 'dx', kind: 'tensor', role: 'out', optional: false },
+      { name: 'dgamma', kind: 'tensor', role: 'accumulate', optional: true },
+      { name: 'dbeta', kind: 'tensor', role: 'accumulate', optional: true },
+      { name: 'relu', kind: 'int', role: 'scalar', optional: false },
+      { name: 'accumulate', kind: 'int', role: 'scalar', optional: false },
     ],
   },
   {

@@ -20,6 +20,9 @@ export function vitParameters(c: ModelConfig, init: Initialisers): ParameterSpec
   const positions = (c.image / patch) ** 2 + 1;
   if (c.tokens !== 'nocls') specs.push(single({ key: `${embeddings}.cls_token`, shape: [1, 1, d], init: init.normal }, [d]));
   specs.push(single({ key: `${embeddings}.position_embeddings`, shape: [1, positions, d], init: init.normal }, [positions, d]));
+  if (c.registers > 0)
+    for (const name of ['reg_token', 'reg_pos_embed'])
+      specs.push(single({ key: `${embeddings}.${name}`, shape: [1, c.registers, d], init: init.normal }, [c.registers, d]));
   const projection = `${embeddings}.patch_embeddings.projection`;
   specs.push(single({ key: `${projection}.weight`, shape: [d, 3, patch, patch], layout: 'oihw', init: init.normal }));
   specs.push(single({ key: `${projection}.bias`, shape: [d], init: init.zeros }));
@@ -123,6 +126,7 @@ export class Vit {
       bias: p(`${projection}.bias`),
       positions: p('embeddings.position_embeddings'),
       cls: config.tokens === 'nocls' ? undefined : p('embeddings.cls_token'),
+      registers: config.registers > 0 ? { tokens: p('embeddings.reg_token'), positions: p('embeddings.reg_pos_embed') } : undefined,
     };
     this.blocks = Array.from({ length: config.depth }, (_, i) => new Block(arena, i, config));
     this.norm = { w: p('layernorm.weight'), b: p('layernorm.bias') };

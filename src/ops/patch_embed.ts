@@ -12,19 +12,21 @@ export interface PatchEmbedParameters {
   positions: Parameter;
   /** [D]; absent in models without CLS */
   cls?: Parameter | undefined;
+  /** [R,D] each: tokens behind the patches, and their positions */
+  registers?: { tokens: Parameter; positions: Parameter } | undefined;
 }
 
 /**
  * Tokens straight from bytes (kernels/patch_embed).
  * @param images [B,H,W,C] uint8, sides multiples of the patch
  * @param table [C·256] from byteTable(): what each byte becomes
- * @returns [B, N (+1 with CLS), D]
+ * @returns [B,T,D]: CLS, N patches, registers
  */
 export function patchEmbed(images: Tensor, table: Tensor, parameters: PatchEmbedParameters): Tensor {
-  const { w, bias, positions, cls } = parameters;
+  const { w, bias, positions, cls, registers } = parameters;
   const [width, patch] = w.shape as [number, number];
   const [batch, h, v] = images.shape as [number, number, number];
-  const tokens = Math.floor(h / patch) * Math.floor(v / patch) + (cls ? 1 : 0);
+  const tokens = Math.floor(h / patch) * Math.floor(v / patch) + (cls ? 1 : 0) + (registers?.tokens.shape[0] ?? 0);
   const y = Tensor.empty([batch, tokens, width], w.value.dtype);
   dispatch('patch_embed', {
     images,
@@ -34,6 +36,8 @@ export function patchEmbed(images: Tensor, table: Tensor, parameters: PatchEmbed
     bias: bias.value,
     positions: positions.value,
     cls: cls?.value,
+    registers: registers?.tokens.value,
+    register_positions: registers?.positions.value,
     y,
   });
   const tape = activeTape();
@@ -43,7 +47,9 @@ export function patchEmbed(images: Tensor, table: Tensor, parameters: PatchEmbed
     const dbias = bias.gradient();
     const dpositions = positions.gradient();
     const dcls = cls?.gradient();
-    if ([dbias, dpositions, dcls].some((g) => g && g.accumulate !== dw.accumulate))
+    const dregisters = registers?.tokens.gradient();
+    const dregisterPositions = registers?.positions.gradient();
+    if ([dbias, dpositions, dcls, dregisters, dregisterPositions].some((g) => g && g.accumulate !== dw.accumulate))
       throw new TheiaError('ERR_AUTOGRAD', 'patch_embed: its parameters are shared differently');
     dispatch('patch_embed_grad', {
       images: images_!,
@@ -53,6 +59,8 @@ export function patchEmbed(images: Tensor, table: Tensor, parameters: PatchEmbed
       dbias: dbias.into,
       dpositions: dpositions.into,
       dcls: dcls?.into,
+      dregisters: dregisters?.into,
+      dregister_positions: dregisterPositions?.into,
       accumulate: dw.accumulate,
     });
   });

@@ -4,13 +4,18 @@ import { OPS } from '../../src/generated/ops.js';
 import type { OpArgs, OpName, Role } from '../../src/generated/ops.js';
 import { addon } from '../../src/native/load.js';
 import { Tensor, bytesOf, countOf, dispatch, threads } from '../../src/tensor/index.js';
-import type { DType } from '../../src/tensor/index.js';
+import type { DType, TypedArray } from '../../src/tensor/index.js';
+import { typedArrayFor } from '../../src/tensor/dtype.js';
 
 export type Values = Float64Array;
 
-/** One tensor of a case. `values` may be left out for pure outputs, which start as NaN. A dtype stands for tensors that are no reals. */
+/**
+ * One tensor of a case. `values` may be left out for pure outputs, which start as NaN. A dtype stands for tensors that are no reals.
+ * Strides (in elements) make a view with gaps, which are guarded as well; without them the tensor is packed.
+ */
 export interface CaseTensor {
   shape: number[];
+  strides?: number[];
   values?: ArrayLike<number>;
   dtype?: DType;
 }
@@ -45,31 +50,50 @@ class Guarded {
   readonly tensor: Tensor;
   private readonly whole: Tensor;
   private readonly bytes: number;
+  /** where each element lies in the buffer, in elements */
+  private readonly places: number[];
   constructor(
     readonly dtype: DType,
     shape: number[],
     values: ArrayLike<number> | undefined,
+    strides: number[] = shape.map((_, i) => countOf(shape.slice(i + 1))),
   ) {
-    const count = countOf(shape);
     this.bytes = bytesOf(dtype);
-    this.whole = Tensor.empty([(count + 2 * GUARD) * this.bytes], 'uint8');
-    this.whole.write(new Uint8Array(this.whole.size).fill(GUARD_BYTE));
-    const typed = viewAs(this.whole, dtype, shape);
-    this.tensor = typed;
-    const start = typed.data();
-    for (let i = 0; i < count; i++) {
+    this.places = placesOf(shape, strides);
+    const end = this.places.reduce((a, b) => Math.max(a, b), GUARD - 1) + 1;
+    this.whole = Tensor.empty([(end + GUARD) * this.bytes], 'uint8');
+    const all = new Uint8Array(this.whole.size).fill(GUARD_BYTE);
+    const typed = typedArrayFor(dtype, end + GUARD);
+    new Uint8Array(typed.buffer).set(all);
+    this.places.forEach((place, i) => {
       const v = values === undefined ? NaN : values[i]!;
-      (start as unknown as number[] | bigint[])[i] = dtype === 'int64' ? (BigInt(Number.isNaN(v) ? 0 : v) as never) : (v as never);
-    }
-    typed.write(start);
+      (typed as unknown as number[] | bigint[])[place] = dtype === 'int64' ? (BigInt(Number.isNaN(v) ? 0 : v) as never) : (v as never);
+    });
+    this.whole.write(new Uint8Array(typed.buffer));
+    this.tensor = viewAs(this.whole, dtype, shape, strides);
+  }
+
+  /** The elements in row-major order. */
+  data(): TypedArray {
+    const all = this.whole.data();
+    const typed = typedArrayFor(this.dtype, all.length / this.bytes);
+    new Uint8Array(typed.buffer).set(all as Uint8Array);
+    const out = typedArrayFor(this.dtype, this.places.length);
+    this.places.forEach((place, i) => ((out as Float32Array)[i] = typed[place] as number));
+    return out;
   }
 
   check(label: string): void {
     const all = this.whole.data() as Uint8Array;
-    const edge = GUARD * this.bytes;
-    for (let i = 0; i < edge; i++) {
-      if (all[i] !== GUARD_BYTE) throw new Error(`${label}: wrote ${edge - i} bytes before the start of its buffer`);
-      if (all[all.length - 1 - i] !== GUARD_BYTE) throw new Error(`${label}: wrote ${edge - i} bytes past the end of its buffer`);
+    const used = new Uint8Array(all.length / this.bytes);
+    for (const place of this.places) used[place] = 1;
+    for (let i = 0; i < all.length; i++) {
+      const element = Math.floor(i / this.bytes);
+      if (all[i] === GUARD_BYTE || used[element]) continue;
+      if (element < GUARD) throw new Error(`${label}: wrote ${GUARD * this.bytes - i} bytes before the start of its buffer`);
+      if (element >= used.length - GUARD)
+        throw new Error(`${label}: wrote ${i + 1 - (used.length - GUARD) * this.bytes} bytes past the end of its buffer`);
+      throw new Error(`${label}: wrote between its rows, at element ${element - GUARD}`);
     }
   }
 
@@ -79,11 +103,21 @@ class Guarded {
   }
 }
 
+/** Where each element of a view lies in its guarded buffer. */
+function placesOf(shape: number[], strides: number[]): number[] {
+  let places = [GUARD];
+  shape.forEach((size, d) => {
+    const next: number[] = [];
+    for (const p of places) for (let i = 0; i < size; i++) next.push(p + i * strides[d]!);
+    places = next;
+  });
+  return places;
+}
+
 /** The middle of a byte buffer as a tensor of another type: only tests look at memory in two ways. */
-function viewAs(whole: Tensor, dtype: DType, shape: number[]): Tensor {
+function viewAs(whole: Tensor, dtype: DType, shape: number[], strides: number[]): Tensor {
   const view = whole.strided([0], [1]);
-  const strides = shape.map((_, i) => countOf(shape.slice(i + 1)));
-  Object.assign(view, { dtype, shape: [...shape], strides, offset: GUARD });
+  Object.assign(view, { dtype, shape: [...shape], strides: [...strides], offset: GUARD });
   return view;
 }
 
@@ -99,18 +133,17 @@ export function runCase(c: OpCase, dtype: 'float32' | 'float64' = 'float32', set
   const roles = rolesOf(c.op);
   const made = new Map<string, Guarded>();
   try {
-    for (const [name, t] of Object.entries(c.tensors)) made.set(name, new Guarded(t.dtype ?? dtype, t.shape, t.values));
+    for (const [name, t] of Object.entries(c.tensors)) made.set(name, new Guarded(t.dtype ?? dtype, t.shape, t.values, t.strides));
     const args: Record<string, unknown> = { ...c.scalars };
     for (const [name, g] of made) args[name] = g.tensor;
     const call = (): void => dispatch(c.op, args as unknown as OpArgs[OpName]);
-    const inputs = [...made].filter(([name]) => roles.get(name) === 'in').map(([name, g]) => ({ name, g, before: g.tensor.data() }));
+    const inputs = [...made].filter(([name]) => roles.get(name) === 'in').map(([name, g]) => ({ name, g, before: g.data() }));
     if (set) withInstructionSet(set, call);
     else call();
     for (const [name, g] of made) g.check(`${c.op} ${name}`);
-    for (const { name, g, before } of inputs)
-      same(g.tensor.data() as Float32Array, before as Float32Array, `${c.op} changed its input ${name}`);
+    for (const { name, g, before } of inputs) same(g.data() as Float32Array, before as Float32Array, `${c.op} changed its input ${name}`);
     const out: Record<string, Values> = {};
-    for (const [name, g] of made) if (roles.get(name) !== 'in') out[name] = Float64Array.from(g.tensor.data() as Float32Array, Number);
+    for (const [name, g] of made) if (roles.get(name) !== 'in') out[name] = Float64Array.from(g.data() as Float32Array, Number);
     return out;
   } finally {
     for (const g of made.values()) g.dispose();

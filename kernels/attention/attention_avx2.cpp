@@ -1,0 +1,3 @@
+#define THEIA_ISA avx2
+#include "kernels/attention/attention_grad_simd.h"
+#include "kernels/attention/attention_simd.h"
