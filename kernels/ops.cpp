@@ -3,15 +3,20 @@
 #include "kernels/core/error.h"
 #include "kernels/adamw/adamw.h"
 #include "kernels/add/add.h"
+#include "kernels/copy/copy.h"
 #include "kernels/layernorm/layernorm.h"
 #include "kernels/layernorm_map/layernorm_map.h"
 #include "kernels/attention/attention.h"
+#include "kernels/reduce/reduce.h"
 #include "kernels/preprocess/preprocess.h"
 #include "kernels/distill_loss/distill_loss.h"
 #include "kernels/grad_norm/grad_norm.h"
 #include "kernels/conv2d/conv2d.h"
 #include "kernels/conv_transpose2d/conv_transpose2d.h"
 #include "kernels/max_pool2d/max_pool2d.h"
+#include "kernels/linear/linear.h"
+#include "kernels/pack/pack.h"
+#include "kernels/patch_embed/patch_embed.h"
 
 namespace theia {
 

@@ -33,6 +33,7 @@ const OpInfo& op_info(Op op);
 /// One op on the CPU: a function per instruction set and the double-precision reference. An empty entry is ERR_UNSUPPORTED.
 using CpuKernel = void (*)(const void* args, const Context& context);
 struct CpuEntry {
+  const char* op;
   CpuKernel plain, plain_f64, avx2, avx512;
 };
 extern const CpuEntry kCpuTable[kOps];  // table_cpu.cpp

@@ -1,6 +1,7 @@
 // Every op's kernels on the CPU, in the order of ops.def.
 #include "kernels/adamw/adamw.h"
 #include "kernels/add/add.h"
+#include "kernels/copy/copy.h"
 #include "kernels/layernorm/layernorm.h"
 #include "kernels/layernorm_map/layernorm_map.h"
 #include "kernels/distill_loss/distill_loss.h"
@@ -9,8 +10,11 @@
 #include "kernels/conv2d/conv2d.h"
 #include "kernels/conv_transpose2d/conv_transpose2d.h"
 #include "kernels/max_pool2d/max_pool2d.h"
+#include "kernels/reduce/reduce.h"
 #include "kernels/ops.h"
 #include "kernels/preprocess/preprocess.h"
+#include "kernels/pack/pack.h"
+#include "kernels/patch_embed/patch_embed.h"
 
 namespace theia {
 
@@ -22,19 +26,21 @@ void call(const void* args, const Context& context) {
 }  // namespace
 
 // The plain variant is a template over float and double; the double one is the reference of the tests and of gradcheck.
-#define PLAIN(op, Args) &call<Args, cpu::op<float>>, &call<Args, cpu::op<double>>
+#define PLAIN(op, Args) #op, &call<Args, cpu::op<float>>, &call<Args, cpu::op<double>>
 #if defined(__x86_64__)
 #define SIMD(op, Args) {PLAIN(op, Args), &call<Args, avx2::op>, &call<Args, avx512::op>}
 #else
 #define SIMD(op, Args) {PLAIN(op, Args), nullptr, nullptr}
 #endif
-#define ONLY_PLAIN(op, Args) {PLAIN(op, Args), nullptr, nullptr}
 
 // Ops on whole numbers: every instruction set gives the same bytes, one source serves all.
-#define BYTES(op, Args) {&call<Args, cpu::op>, nullptr, nullptr, nullptr}
+#define BYTES(op, Args) {#op, &call<Args, cpu::op>, nullptr, nullptr, nullptr}
 
-constinit const CpuEntry kCpuTable[kOps] = {
+constexpr CpuEntry kCpuTable[kOps] = {
     SIMD(add, AddArgs),
+    SIMD(copy, CopyArgs),
+    SIMD(reduce, ReduceArgs),
+    SIMD(reduce_grad, ReduceGradArgs),
     SIMD(layernorm, LayernormArgs),
     SIMD(layernorm_grad, LayernormGradArgs),
     SIMD(layernorm_map, LayernormMapArgs),
@@ -52,6 +58,26 @@ constinit const CpuEntry kCpuTable[kOps] = {
     SIMD(conv_transpose2d_grad, ConvTranspose2dGradArgs),
     SIMD(max_pool2d, MaxPool2dArgs),
     SIMD(max_pool2d_grad, MaxPool2dGradArgs),
+    SIMD(linear, LinearArgs),
+    SIMD(linear_grad, LinearGradArgs),
+    SIMD(pack, PackArgs),
+    SIMD(patch_embed, PatchEmbedArgs),
+    SIMD(patch_embed_grad, PatchEmbedGradArgs),
 };
+
+namespace {
+constexpr const char* kNames[] = {
+#define THEIA_OP(name, Args, fields) #name,
+#include "kernels/ops.def"
+#undef THEIA_OP
+};
+constexpr bool in_order() {
+  for (int i = 0; i < kOps; ++i)
+    for (int c = 0; kNames[i][c] || (kCpuTable[i].op && kCpuTable[i].op[c]); ++c)
+      if (!kCpuTable[i].op || kNames[i][c] != kCpuTable[i].op[c]) return false;
+  return true;
+}
+static_assert(in_order(), "table_cpu.cpp must list the ops of ops.def in its order");
+}  // namespace
 
 }  // namespace theia

@@ -2,6 +2,7 @@
 #pragma once
 #include "kernels/core/context.h"
 #include "kernels/core/field.h"
+#include "kernels/gemm/gemm.h"  // kPanel: attention lays its panels out as GEMM does
 
 namespace theia {
 
@@ -55,7 +56,6 @@ double bytes(const AttentionGradArgs& a);
 
 // ---- how the vector kernels cut the work and their scratch: by shape alone, so that results do not depend on the number of threads
 
-inline constexpr int64_t kPanel = 32;     // floats in a row of a panel (attention_panels_simd.h)
 inline constexpr int64_t kRowBlock = 8;   // queries are cut at multiples of this
 inline constexpr int64_t kMaxChunk = 64;  // no plan has longer chunks
 

@@ -76,13 +76,7 @@ GemmPlan plan_gemm(const Gemm& g, int mr) {
   p.group_panels = divide_up(p.group_columns, kPanel);
   p.panels = p.group_panels * g.groups;
   p.plain = !g.bias && g.activation == Activation::none && g.multiply == Multiply::none && !g.residual;
-<<<<<<< HEAD
-  p.direct_a = g.a.source == Source::matrix && !g.a.transposed;
-=======
-  // Rows a multiple of 2 KB apart meet in the same few sets of L1: then a copy is cheaper.
-  const bool clash = g.a.rows.gh * g.a.rows.gw != 1 || g.a.rows.b % 512 == 0;
-  p.direct_a = g.a.source == Source::matrix && !g.a.transposed && !g.a.mask && !(clash && g.n > 2 * kPanel);
->>>>>>> conv
+  p.direct_a = g.a.source == Source::matrix && !g.a.transposed && !g.a.mask;
   p.many_blocks = block_end(g, 0) < g.k;
 
   int64_t longest = 0;

@@ -2,10 +2,9 @@
 #pragma once
 #include "kernels/core/context.h"
 #include "kernels/core/field.h"
+#include "kernels/gemm/gemm.h"
 
 namespace theia {
-
-enum class Activation : int64_t { none, relu, gelu };  // gelu is the exact erf form
 
 struct LinearArgs {
   Tensor x;         // [M,K], rows may be strided
@@ -19,26 +18,22 @@ struct LinearArgs {
 };
 
 inline constexpr Field kLinearFields[] = {
-    THEIA_TENSOR(LinearArgs, x, in, kReal, 2, 2),
-    THEIA_TENSOR(LinearArgs, w, in, kReal, 2, 2),
-    THEIA_OPTIONAL(LinearArgs, packed, in, kReal, 1, 1),
-    THEIA_OPTIONAL(LinearArgs, bias, in, kReal, 1, 1),
-    THEIA_OPTIONAL(LinearArgs, residual, in, kReal, 2, 2),
-    THEIA_SHARING(LinearArgs, y, out, kReal, 2, 2, "residual"),
-    THEIA_OPTIONAL(LinearArgs, slope, saved, kReal, 2, 2),
-    THEIA_CHOICE(LinearArgs, activation, "none|relu|gelu"),
+    THEIA_TENSOR(LinearArgs, x, in, kReal, 2, 2),          THEIA_TENSOR(LinearArgs, w, in, kReal, 2, 2),
+    THEIA_OPTIONAL(LinearArgs, packed, in, kReal, 1, 1),   THEIA_OPTIONAL(LinearArgs, bias, in, kReal, 1, 1),
+    THEIA_OPTIONAL(LinearArgs, residual, in, kReal, 2, 2), THEIA_SHARING(LinearArgs, y, out, kReal, 2, 2, "residual"),
+    THEIA_OPTIONAL(LinearArgs, slope, saved, kReal, 2, 2), THEIA_CHOICE(LinearArgs, activation, "none|relu|gelu"),
 };
 
 struct LinearGradArgs {
-  Tensor x;           // [M,K] as forward had it
-  Tensor w;           // [N,K]
-  Tensor packed;      // optional: w as panels for the input gradient (use backward)
-  Tensor dy;          // [M,N]
-  Tensor y;           // [M,N], ReLU only: forward's output (without residual)
-  Tensor slope;       // [M,N], GELU only: as forward saved it
-  Tensor dx;          // [M,K], optional
-  Tensor dw;          // [N,K], optional; written or added to
-  Tensor dbias;       // [N], optional; written or added to
+  Tensor x;       // [M,K] as forward had it
+  Tensor w;       // [N,K]
+  Tensor packed;  // optional: w as panels for the input gradient (use backward)
+  Tensor dy;      // [M,N]
+  Tensor y;       // [M,N], ReLU only: forward's output (without residual)
+  Tensor slope;   // [M,N], GELU only: as forward saved it
+  Tensor dx;      // [M,K], optional
+  Tensor dw;      // [N,K], optional; written or added to
+  Tensor dbias;   // [N], optional; written or added to
   int64_t activation;
   int64_t accumulate;  // 1: add to dw and dbias
 };

@@ -51,6 +51,11 @@ export class Parameter {
     this.written = false;
   }
 
+  /** A replayed plan wrote the gradient. */
+  markWritten(): void {
+    this.written = true;
+  }
+
   /** Where a backward op puts its gradient, and whether it adds (1) or writes (0). Counts as written from now on. */
   gradient(): { into: Tensor; accumulate: 0 | 1 } {
     if (!this.gradientView)

@@ -1,0 +1,235 @@
+import { Tape } from '../autograd/index.js';
+import { TheiaError } from '../errors.js';
+import type { Theia } from '../models/theia.js';
+import { distillLoss } from '../ops/distill_loss.js';
+import type { AdamW } from '../optim/adamw.js';
+import { Plan, Tensor, tidy } from '../tensor/index.js';
+import type { DType } from '../tensor/index.js';
+import { termWeights } from './loss.js';
+import type { LossOptions } from './loss.js';
+import type { LossTerms } from './metrics.js';
+
+/** A teacher's features of one batch, as they lie on disk. */
+export interface TargetBatch {
+  /** float32, or the bits of bfloat16 or float16 */
+  data: Float32Array | Uint16Array;
+  dtype: 'float32' | 'bfloat16' | 'float16';
+  /** [b, positions, channels] */
+  shape: readonly [number, number, number];
+}
+
+/** Per-channel statistics that targets are normalised with. */
+export interface TargetStatistics {
+  mean: Float32Array;
+  std: Float32Array;
+}
+
+/** One micro-batch. */
+export interface StepBatch {
+  /** uint8 [b,H,W,3] of the model's size, all images behind each other */
+  images: Uint8Array;
+  size: number;
+  targets: ReadonlyMap<string, TargetBatch>;
+}
+
+interface Inputs {
+  images: Tensor;
+  targets: Map<string, Tensor>;
+}
+
+/** A recorded micro-step: forward, loss and backward of one signature. */
+interface MicroPlan {
+  inputs: Inputs;
+  plan: Plan<Map<string, Tensor>>;
+  /** names of the parameters that got a gradient */
+  touched: ReadonlySet<string>;
+}
+
+/** How many signatures keep their recorded plan (batch sizes, sets of teachers, frozen parts). */
+const MOST_PLANS = 8;
+
+/**
+ * Forward, loss, backward and update of one optimiser step. Each signature (shapes, dtypes, teachers, first or further micro-batch,
+ * frozen parts) is recorded when it comes first and replayed from then on: one call a micro-step, and no allocation.
+ */
+export class TrainStep {
+  private readonly plans = new Map<string, MicroPlan>();
+  private updatePlan: Plan<void> | undefined;
+  private readonly weights = new Map<string, Tensor>();
+  private readonly statistics = new Map<string, { mean: Tensor; std: Tensor }>();
+  private touched = new Set<string>();
+  private micro = 0;
+
+  constructor(
+    private readonly model: Theia,
+    private readonly optimizer: AdamW,
+    private readonly loss: LossOptions,
+    statistics: ReadonlyMap<string, TargetStatistics> = new Map(),
+  ) {
+    for (const [name, s] of statistics)
+      this.statistics.set(name, { mean: Tensor.from(s.mean).retainOnly(), std: Tensor.from(s.std).retainOnly() });
+  }
+
+  /** Starts an optimiser step. */
+  begin(): void {
+    this.model.arena.beginGradients();
+    this.touched = new Set();
+    this.micro = 0;
+  }
+
+  /**
+   * One micro-batch: adds its gradients.
+   * @param teachers the teachers trained in this step
+   * @param share what part of the step's gradient this micro-batch is: 1 / number of micro-batches
+   * @returns the loss terms by teacher
+   */
+  accumulate(batch: StepBatch, teachers: readonly string[], share = 1): Map<string, LossTerms> {
+    const signature = this.signature(batch, teachers);
+    for (const name of teachers) this.setWeights(name, teachers.length, share);
+    let micro = this.plans.get(signature);
+    if (micro) {
+      this.plans.delete(signature); // most recently used last
+      this.plans.set(signature, micro);
+      this.fill(micro.inputs, batch, teachers);
+      micro.plan.replay();
+    } else {
+      micro = this.record(batch, teachers);
+      this.plans.set(signature, micro);
+      if (this.plans.size > MOST_PLANS) this.forget(this.plans.keys().next().value!);
+    }
+    for (const name of micro.touched) {
+      this.touched.add(name);
+      this.model.arena.parameters.get(name)!.markWritten();
+    }
+    this.micro += 1;
+    return new Map([...micro.plan.result].map(([name, t]) => [name, termsOf(t)]));
+  }
+
+  /**
+   * Clips and updates.
+   * @returns the gradient norm before clipping
+   * @throws ERR_NONFINITE if it is not finite; no weight was changed
+   */
+  update(lr: number, clip = 0): number {
+    if (this.micro === 0) throw new TheiaError('ERR_AUTOGRAD', 'update without a micro-batch since begin()');
+    this.optimizer.prepare(lr, (s) => this.touched.has(s.parameter.name), clip);
+    if (this.updatePlan) this.updatePlan.replay();
+    else this.updatePlan = Plan.record(() => this.optimizer.run());
+    return this.optimizer.finish();
+  }
+
+  /** Loss terms of a batch without gradients. */
+  evaluate(batch: StepBatch, teachers: readonly string[]): Map<string, LossTerms> {
+    return tidy(() => {
+      const inputs = this.inputs(batch, teachers);
+      this.fill(inputs, batch, teachers);
+      for (const name of teachers) this.setWeights(name, teachers.length, 1);
+      const terms = this.forward(inputs, teachers);
+      return new Map([...terms].map(([name, t]) => [name, termsOf(t)]));
+    });
+  }
+
+  dispose(): void {
+    for (const signature of [...this.plans.keys()]) this.forget(signature);
+    this.updatePlan?.dispose();
+    for (const t of this.weights.values()) t.dispose();
+    for (const s of this.statistics.values()) {
+      s.mean.dispose();
+      s.std.dispose();
+    }
+  }
+
+  private signature(batch: StepBatch, teachers: readonly string[]): string {
+    const { parameters } = this.model.arena;
+    let frozen = '';
+    for (const p of parameters.values()) if (!p.trainable) frozen += `${p.name};`;
+    const targets = teachers.map((name) => {
+      const t = this.target(batch, name);
+      return [name, t.dtype, ...t.shape].join(':');
+    });
+    return [batch.size, this.micro === 0 ? 'write' : 'add', ...targets, frozen].join('|');
+  }
+
+  private target(batch: StepBatch, teacher: string): TargetBatch {
+    const t = batch.targets.get(teacher);
+    if (!t)
+      throw new TheiaError(
+        'ERR_ARGS',
+        `expected features of ${teacher} in the batch, got ${[...batch.targets.keys()].join(', ') || 'none'}`,
+      );
+    if (t.shape[0] !== batch.size)
+      throw new TheiaError('ERR_SHAPE', `${teacher}: expected features of ${batch.size} samples, got ${t.shape[0]}`);
+    return t;
+  }
+
+  private setWeights(teacher: string, count: number, share: number): void {
+    let t = this.weights.get(teacher);
+    if (!t) {
+      t = Tensor.zeros([3]).retainOnly();
+      this.weights.set(teacher, t);
+    }
+    t.write(Float32Array.from(termWeights(teacher, count, this.loss), (w) => w * share));
+  }
+
+  private inputs(batch: StepBatch, teachers: readonly string[]): Inputs {
+    const side = this.model.config.image;
+    const images = Tensor.empty([batch.size, side, side, 3], 'uint8');
+    const targets = new Map(
+      teachers.map((name) => [name, Tensor.empty(this.target(batch, name).shape, this.target(batch, name).dtype as DType)]),
+    );
+    return { images, targets };
+  }
+
+  private fill(inputs: Inputs, batch: StepBatch, teachers: readonly string[]): void {
+    inputs.images.write(batch.images);
+    for (const name of teachers) inputs.targets.get(name)!.write(this.target(batch, name).data);
+  }
+
+  private forward(inputs: Inputs, teachers: readonly string[]): Map<string, Tensor> {
+    return tidy(() => {
+      const { tokens } = this.model.encode(inputs.images);
+      const predictions = this.model.predict(tokens, teachers);
+      return new Map(
+        teachers.map((name) => {
+          const p = predictions.get(name)!;
+          const features = inputs.targets.get(name)!;
+          const s = this.statistics.get(name);
+          return [name, distillLoss(p, { features, mean: s?.mean, std: s?.std }, this.weights.get(name)!)];
+        }),
+      );
+    });
+  }
+
+  private record(batch: StepBatch, teachers: readonly string[]): MicroPlan {
+    const { arena } = this.model;
+    const made = this.inputs(batch, teachers);
+    const inputs: Inputs = { images: made.images.retainOnly(), targets: new Map([...made.targets].map(([n, t]) => [n, t.retainOnly()])) };
+    this.fill(inputs, batch, teachers);
+    const before = new Set([...arena.parameters.values()].filter((p) => p.touched));
+    const plan = Plan.record(() => {
+      const tape = new Tape();
+      const terms = tape.run(() => this.forward(inputs, teachers));
+      tape.backward();
+      return new Map([...terms].map(([name, t]) => [name, t.retainOnly()]));
+    });
+    const touched = new Set([...arena.parameters.values()].filter((p) => p.touched).map((p) => p.name));
+    // A further micro-batch of other teachers than the first one's writes where the first one did not: such a plan holds for this pair only.
+    if (before.size > 0 && [...touched].some((name) => ![...before].some((p) => p.name === name)))
+      throw new TheiaError('ERR_INTERNAL', 'the micro-batches of a step must train the same parameters');
+    return { inputs, plan, touched };
+  }
+
+  private forget(signature: string): void {
+    const micro = this.plans.get(signature)!;
+    this.plans.delete(signature);
+    micro.plan.dispose();
+    for (const t of micro.plan.result.values()) t.dispose();
+    micro.inputs.images.dispose();
+    for (const t of micro.inputs.targets.values()) t.dispose();
+  }
+}
+
+function termsOf(t: Tensor): LossTerms {
+  const [cos, l1, mse] = t.float32();
+  return { cos: cos!, l1: l1!, mse: mse! };
+}
