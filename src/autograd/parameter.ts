@@ -74,7 +74,10 @@ export class Parameter {
     const found = this.panels.get(use);
     if (found && found.version === this.owner.version && found.recording === recordingCount()) return found.tensor;
     const tensor = found?.tensor ?? Tensor.empty([packedLength(this.shape, use)]).retainOnly();
-    dispatch('pack', { w: this.value, packed: tensor, use });
+    // Forward, a kernel's taps and channels are one depth: panels of [O,kh,kw,I] are those of [O,kh·kw·I], however large the kernel.
+    const w = use === 'forward' ? this.value.reshape([this.shape[0]!, this.value.size / this.shape[0]!]) : this.value;
+    dispatch('pack', { w, packed: tensor, use });
+    if (w !== this.value) w.dispose();
     this.panels.set(use, { tensor, version: this.owner.version, recording: recordingCount() });
     return tensor;
   }

@@ -350,6 +350,105 @@ export interface MaxPool2dGradArgs {
   padding: number;
 }
 
+/** Arguments of the op `linear`. */
+export interface LinearArgs {
+  /** in, float32 or float64, rank 2 */
+  x: Tensor;
+  /** in, float32 or float64, rank 2 */
+  w: Tensor;
+  /** in, float32 or float64, rank 1 */
+  packed?: Tensor | undefined;
+  /** in, float32 or float64, rank 1 */
+  bias?: Tensor | undefined;
+  /** in, float32 or float64, rank 2 */
+  residual?: Tensor | undefined;
+  /** out, float32 or float64, rank 2; may be the memory of residual */
+  y: Tensor;
+  /** saved, float32 or float64, rank 2 */
+  slope?: Tensor | undefined;
+  activation: 'none' | 'relu' | 'gelu';
+}
+
+/** Arguments of the op `linear_grad`. */
+export interface LinearGradArgs {
+  /** in, float32 or float64, rank 2 */
+  x: Tensor;
+  /** in, float32 or float64, rank 2 */
+  w: Tensor;
+  /** in, float32 or float64, rank 1 */
+  packed?: Tensor | undefined;
+  /** in, float32 or float64, rank 2 */
+  dy: Tensor;
+  /** in, float32 or float64, rank 2 */
+  y?: Tensor | undefined;
+  /** in, float32 or float64, rank 2 */
+  slope?: Tensor | undefined;
+  /** out, float32 or float64, rank 2 */
+  dx?: Tensor | undefined;
+  /** accumulate, float32 or float64, rank 2 */
+  dw?: Tensor | undefined;
+  /** accumulate, float32 or float64, rank 1 */
+  dbias?: Tensor | undefined;
+  activation: 'none' | 'relu' | 'gelu';
+  accumulate: number;
+}
+
+/** Arguments of the op `pack`. */
+export interface PackArgs {
+  /** in, float32 or float64, rank 2 to 4 */
+  w: Tensor;
+  /** out, float32 or float64, rank 1 */
+  packed: Tensor;
+  use: 'forward' | 'backward';
+}
+
+/** Arguments of the op `patch_embed`. */
+export interface PatchEmbedArgs {
+  /** in, uint8, rank 4 */
+  images: Tensor;
+  /** in, float32 or float64, rank 1 */
+  table: Tensor;
+  /** in, float32 or float64, rank 4 */
+  w: Tensor;
+  /** in, float32 or float64, rank 1 */
+  packed?: Tensor | undefined;
+  /** in, float32 or float64, rank 1 */
+  bias: Tensor;
+  /** in, float32 or float64, rank 2 */
+  positions: Tensor;
+  /** in, float32 or float64, rank 1 */
+  cls?: Tensor | undefined;
+  /** in, float32 or float64, rank 2 */
+  registers?: Tensor | undefined;
+  /** in, float32 or float64, rank 2 */
+  register_positions?: Tensor | undefined;
+  /** out, float32 or float64, rank 3 */
+  y: Tensor;
+}
+
+/** Arguments of the op `patch_embed_grad`. */
+export interface PatchEmbedGradArgs {
+  /** in, uint8, rank 4 */
+  images: Tensor;
+  /** in, float32 or float64, rank 1 */
+  table: Tensor;
+  /** in, float32 or float64, rank 3 */
+  dy: Tensor;
+  /** accumulate, float32 or float64, rank 4 */
+  dw: Tensor;
+  /** accumulate, float32 or float64, rank 1 */
+  dbias: Tensor;
+  /** accumulate, float32 or float64, rank 2 */
+  dpositions: Tensor;
+  /** accumulate, float32 or float64, rank 1 */
+  dcls?: Tensor | undefined;
+  /** accumulate, float32 or float64, rank 2 */
+  dregisters?: Tensor | undefined;
+  /** accumulate, float32 or float64, rank 2 */
+  dregister_positions?: Tensor | undefined;
+  accumulate: number;
+}
+
 export interface OpArgs {
   add: AddArgs;
   copy: CopyArgs;
@@ -372,6 +471,11 @@ export interface OpArgs {
   conv_transpose2d_grad: ConvTranspose2dGradArgs;
   max_pool2d: MaxPool2dArgs;
   max_pool2d_grad: MaxPool2dGradArgs;
+  linear: LinearArgs;
+  linear_grad: LinearGradArgs;
+  pack: PackArgs;
+  patch_embed: PatchEmbedArgs;
+  patch_embed_grad: PatchEmbedGradArgs;
 }
 
 export type OpName = keyof OpArgs;
@@ -642,6 +746,73 @@ export const OPS: readonly { readonly name: OpName; readonly fields: readonly Fi
       { name: 'kernel', kind: 'int', role: 'scalar', optional: false },
       { name: 'stride', kind: 'int', role: 'scalar', optional: false },
       { name: 'padding', kind: 'int', role: 'scalar', optional: false },
+    ],
+  },
+  {
+    name: 'linear',
+    fields: [
+      { name: 'x', kind: 'tensor', role: 'in', optional: false },
+      { name: 'w', kind: 'tensor', role: 'in', optional: false },
+      { name: 'packed', kind: 'tensor', role: 'in', optional: true },
+      { name: 'bias', kind: 'tensor', role: 'in', optional: true },
+      { name: 'residual', kind: 'tensor', role: 'in', optional: true },
+      { name: 'y', kind: 'tensor', role: 'out', optional: false },
+      { name: 'slope', kind: 'tensor', role: 'saved', optional: true },
+      { name: 'activation', kind: 'choice', role: 'scalar', optional: false, choices: ['none', 'relu', 'gelu'] },
+    ],
+  },
+  {
+    name: 'linear_grad',
+    fields: [
+      { name: 'x', kind: 'tensor', role: 'in', optional: false },
+      { name: 'w', kind: 'tensor', role: 'in', optional: false },
+      { name: 'packed', kind: 'tensor', role: 'in', optional: true },
+      { name: 'dy', kind: 'tensor', role: 'in', optional: false },
+      { name: 'y', kind: 'tensor', role: 'in', optional: true },
+      { name: 'slope', kind: 'tensor', role: 'in', optional: true },
+      { name: 'dx', kind: 'tensor', role: 'out', optional: true },
+      { name: 'dw', kind: 'tensor', role: 'accumulate', optional: true },
+      { name: 'dbias', kind: 'tensor', role: 'accumulate', optional: true },
+      { name: 'activation', kind: 'choice', role: 'scalar', optional: false, choices: ['none', 'relu', 'gelu'] },
+      { name: 'accumulate', kind: 'int', role: 'scalar', optional: false },
+    ],
+  },
+  {
+    name: 'pack',
+    fields: [
+      { name: 'w', kind: 'tensor', role: 'in', optional: false },
+      { name: 'packed', kind: 'tensor', role: 'out', optional: false },
+      { name: 'use', kind: 'choice', role: 'scalar', optional: false, choices: ['forward', 'backward'] },
+    ],
+  },
+  {
+    name: 'patch_embed',
+    fields: [
+      { name: 'images', kind: 'tensor', role: 'in', optional: false },
+      { name: 'table', kind: 'tensor', role: 'in', optional: false },
+      { name: 'w', kind: 'tensor', role: 'in', optional: false },
+      { name: 'packed', kind: 'tensor', role: 'in', optional: true },
+      { name: 'bias', kind: 'tensor', role: 'in', optional: false },
+      { name: 'positions', kind: 'tensor', role: 'in', optional: false },
+      { name: 'cls', kind: 'tensor', role: 'in', optional: true },
+      { name: 'registers', kind: 'tensor', role: 'in', optional: true },
+      { name: 'register_positions', kind: 'tensor', role: 'in', optional: true },
+      { name: 'y', kind: 'tensor', role: 'out', optional: false },
+    ],
+  },
+  {
+    name: 'patch_embed_grad',
+    fields: [
+      { name: 'images', kind: 'tensor', role: 'in', optional: false },
+      { name: 'table', kind: 'tensor', role: 'in', optional: false },
+      { name: 'dy', kind: 'tensor', role: 'in', optional: false },
+      { name: 'dw', kind: 'tensor', role: 'accumulate', optional: false },
+      { name: 'dbias', kind: 'tensor', role: 'accumulate', optional: false },
+      { name: 'dpositions', kind: 'tensor', role: 'accumulate', optional: false },
+      { name: 'dcls', kind: 'tensor', role: 'accumulate', optional: true },
+      { name: 'dregisters', kind: 'tensor', role: 'accumulate', optional: true },
+      { name: 'dregister_positions', kind: 'tensor', role: 'accumulate', optional: true },
+      { name: 'accumulate', kind: 'int', role: 'scalar', optional: false },
     ],
   },
 ];

@@ -7,7 +7,7 @@ import { linear } from '../ops/linear.js';
 import { packed, reshape, tokenMap } from '../ops/view.js';
 import { tidy } from '../tensor/index.js';
 import type { Tensor } from '../tensor/index.js';
-import { teacherKey } from './config.js';
+import { teacherKey } from './config-complete.js';
 import type { ModelConfig } from './config.js';
 import type { Initialisers } from './init.js';
 import { parameterOf, single } from './parameters.js';

@@ -6,6 +6,6 @@ import { Tensor, dispatch } from '../tensor/index.js';
  */
 export function reduce(x: Tensor, method: 'mean' | 'max' | 'sum'): Tensor {
   const y = Tensor.empty([x.shape[0]!, x.shape[2]!], x.dtype);
-  dispatch('reduce', { x, y, method });
+  dispatch('reduce', { x, y, kind: method });
   return y;
 }
