@@ -118,14 +118,18 @@ async function checkIntegrity(tarball: string, integrity: string, spec: string):
 const UNREACHABLE =
   /\b(ENOTFOUND|EAI_AGAIN|ECONNREFUSED|ECONNRESET|ECONNABORTED|ETIMEDOUT|ESOCKETTIMEDOUT|EHOSTUNREACH|ENETUNREACH|ENETDOWN|ERR_SOCKET_TIMEOUT|FETCH_ERROR|ENOTCACHED|E5\d\d)\b/;
 
+/** Whether what npm wrote to stderr means that the registry did not answer. */
+export function isUnreachable(stderr: string): boolean {
+  return UNREACHABLE.test(/npm (?:error|ERR!) code (\S+)/.exec(stderr)?.[1] ?? '');
+}
+
 /** `npm pack` into a folder. @throws RegistryUnreachableError, or ERR_FILE with what npm said */
 async function npmPack(spec: string, folder: string): Promise<void> {
   const flags = ['--ignore-scripts', '--loglevel=error', '--fetch-retries=1', '--fetch-retry-mintimeout=1000'];
   const { status, text } = await run('npm', ['pack', spec, '--pack-destination', folder, ...flags]);
   if (status === 0) return;
   const said = text.trim().split('\n').slice(0, 3).join('; ').slice(0, 400);
-  const code = /npm (?:error|ERR!) code (\S+)/.exec(text)?.[1] ?? '';
-  if (UNREACHABLE.test(code)) throw new RegistryUnreachableError(`npm pack ${spec}: the registry cannot be reached: ${said}`);
+  if (isUnreachable(text)) throw new RegistryUnreachableError(`npm pack ${spec}: the registry cannot be reached: ${said}`);
   throw new TheiaError('ERR_FILE', `npm pack ${spec} ended with ${status ?? 'a signal'}: ${said}`);
 }
 
