@@ -22,7 +22,14 @@ function forward(name: string, m: number, n: number, k: number, gelu: boolean): 
     'linear',
     () => {
       const w = random([n, k]);
-      return { x: random([m, k]), w, packed: panels(w, 'forward'), bias: random([n]), y: Tensor.empty([m, n]), activation: gelu ? 'gelu' : 'none' };
+      return {
+        x: random([m, k]),
+        w,
+        packed: panels(w, 'forward'),
+        bias: random([n]),
+        y: Tensor.empty([m, n]),
+        activation: gelu ? 'gelu' : 'none',
+      };
     },
     { floor: m === 197 && n === 768 && k === 768 ? 0.85 : 0.65 },
   );

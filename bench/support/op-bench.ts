@@ -48,7 +48,12 @@ export function random(shape: readonly number[], dtype: DType = 'float32'): Tens
       shape,
     );
   if (dtype === 'float64') return Tensor.from(Float64Array.from(values), shape);
-  if (dtype === 'bfloat16') return Tensor.from(Uint16Array.from(new Uint32Array(values.buffer), (bits) => bits >>> 16), shape, 'bfloat16');
+  if (dtype === 'bfloat16')
+    return Tensor.from(
+      Uint16Array.from(new Uint32Array(values.buffer), (bits) => bits >>> 16),
+      shape,
+      'bfloat16',
+    );
   return Tensor.from(values, shape);
 }
 
