@@ -13,7 +13,7 @@ export const verb: Verb = {
   name: 'features',
   summary: 'runs teachers over images and writes feature shards and statistics',
   options: {
-    images: { type: 'string', value: 'DIR', help: 'folder of JPEG, PNG and WebP photos', required: true },
+    images: { type: 'string', value: 'DIR', help: 'folder of JPEG, PNG and WebP photos, or of a dataset', required: true },
     teacher: {
       type: 'string',
       value: 'NAME=KIND:PATH',
@@ -53,6 +53,15 @@ async function run(args: Args): Promise<number> {
     if (specs.findIndex((other) => other.name === name) !== i) throw new TheiaError('ERR_ARGS', `--teacher: ${name} is given twice`);
   });
 
+  const { isDatasetFolder } = await import('../data/extract-dataset.js');
+  if (isDatasetFolder(images)) {
+    const photosOnly = ['split', 'views'].find((flag) => args.has(flag));
+    if (photosOnly !== undefined)
+      throw new TheiaError(
+        'ERR_ARGS',
+        `--${photosOnly}: expected with a folder of photos only, ${images} is a dataset whose samples are made already`,
+      );
+  }
   const { extractFeatures } = await import('../data/extract.js');
   const controller = new AbortController();
   let stopped: StopSignal | undefined;
@@ -106,7 +115,9 @@ function report({ skipped, duplicates, teachers }: ExtractSummary, progress: Fea
 
 function asText({ photos, splits, shards }: ExtractSummary, root: string, dataset: string, seconds: number): string {
   const samples = [...splits].map(([split, count]) => `${split} ${count}`).join(', ');
-  const written = [...shards].map(([column, { written, reused }]) => `${column} ${written}${reused > 0 ? ` (+ ${reused} kept)` : ''}`).join(', ');
+  const written = [...shards]
+    .map(([column, { written, reused }]) => `${column} ${written}${reused > 0 ? ` (+ ${reused} kept)` : ''}`)
+    .join(', ');
   return printable(`${root}/${dataset}: ${photos} photos; samples: ${samples}; shards: ${written}; ${seconds.toFixed(1)} s`);
 }
 
@@ -118,9 +129,11 @@ function asJson(summary: ExtractSummary, out: string, dataset: string, seconds: 
     photos,
     splits: Object.fromEntries(splits),
     shards: Object.fromEntries(shards),
-    teachers: Object.fromEntries([...teachers].map(([name, { shape, constantChannels }]) => [name, { shape, constant_channels: constantChannels }])),
+    teachers: Object.fromEntries(
+      [...teachers].map(([name, { shape, constantChannels }]) => [name, { shape, constant_channels: constantChannels }]),
+    ),
     skipped,
-    duplicates,
+    duplicates: duplicates.length,
     seconds,
   };
 }

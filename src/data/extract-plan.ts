@@ -1,9 +1,10 @@
 import { join } from 'node:path';
 import { TheiaError } from '../errors.js';
-import { decodeImage } from './image.js';
+import { decodeImage, type Image } from './image.js';
 import { assignKeys, hashFile, listImages, readKeys, removeDuplicates, viewKey, type KeyRecord, type SourceImage } from './keys.js';
 import { datasetFolder } from './shards.js';
 import { assignSplits, perceptualHash, type SplitShare } from './split.js';
+import { applyView, imageView } from './views.js';
 
 /** A sample to be written: one view of one photo. */
 export interface PlannedSample {
@@ -24,6 +25,11 @@ export interface ExtractPlan {
   skipped: { path: string; reason: string }[];
   /** Photos with the content of another one. */
   duplicates: { path: string; of: string }[];
+  /** The samples' images are in the dataset already: nothing but features is written. */
+  inPlace: boolean;
+  /** The sample's image in its own resolution. */
+  load: (sample: PlannedSample) => Promise<Image>;
+  close: () => void;
 }
 
 export interface PlanOptions {
@@ -92,7 +98,10 @@ export async function planExtraction(options: PlanOptions): Promise<ExtractPlan>
   });
   if (usable.length === 0) {
     const reasons = skipped.slice(0, 3).map(({ path, reason }) => `${path}: ${reason}`);
-    throw new TheiaError('ERR_FILE', `${images}: expected photos (JPEG, PNG, WebP), found none to use${reasons.length > 0 ? `: ${reasons.join('; ')}` : ''}`);
+    throw new TheiaError(
+      'ERR_FILE',
+      `${images}: expected photos (JPEG, PNG, WebP), found none to use${reasons.length > 0 ? `: ${reasons.join('; ')}` : ''}`,
+    );
   }
   const before = keepSplits ? await readKeys(join(datasetFolder(root, dataset), 'keys.jsonl')) : null;
   const sides = assignSplits(
@@ -111,5 +120,9 @@ export async function planExtraction(options: PlanOptions): Promise<ExtractPlan>
       records.push({ key: sample.key, path, sha256, split: sides[i], ...(view > 0 ? { view } : {}) });
     }
   });
-  return { splits, records, photos: usable.length, skipped, duplicates };
+  const load: ExtractPlan['load'] = async ({ path, sha256, view }) => {
+    const image = await decodeImage(join(images, path));
+    return applyView(image, imageView(sha256, view, image.width, image.height));
+  };
+  return { splits, records, photos: usable.length, skipped, duplicates, inPlace: false, load, close: () => undefined };
 }

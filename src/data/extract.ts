@@ -5,18 +5,29 @@ import { encodeNpy } from '../formats/npy.js';
 import type { ResizeFilter } from '../ops/preprocess.js';
 import type { Teacher } from '../teachers/teacher.js';
 import { openDataset } from './dataset.js';
+import { isDatasetFolder, planFromDataset } from './extract-dataset.js';
 import { checkAborted, planExtraction, type ExtractPlan, type PlannedSample } from './extract-plan.js';
 import { encodeFeature, firstNonFinite, toChannelLast } from './feature.js';
-import { decodeImage, type Image } from './image.js';
+import type { Image } from './image.js';
 import { writeKeys } from './keys.js';
 import { resizeImage } from './prepare.js';
-import { IMAGES, isSealed, planShards, removeShardsFrom, shardPath, teacherColumn, writeShard, writeSplits, type ShardSample } from './shards.js';
+import {
+  IMAGES,
+  datasetFolder,
+  isSealed,
+  planShards,
+  removeShardsFrom,
+  shardPath,
+  teacherColumn,
+  writeShard,
+  writeSplits,
+  type ShardSample,
+} from './shards.js';
 import type { SplitShare } from './split.js';
 import { constantChannels, datasetFeatures, featureStatistics, writeStatistics } from './statistics.js';
-import { applyView, imageView } from './views.js';
 
 export interface ExtractOptions {
-  /** folder of photos */
+  /** folder of photos; or of a dataset, whose stored images are then taken with their keys and splits (shares and views do not count) */
   images: string;
   teachers: readonly Teacher[];
   root: string;
@@ -53,33 +64,41 @@ export interface ExtractSummary extends Pick<ExtractPlan, 'photos' | 'skipped' |
 }
 
 /**
- * Makes a dataset of a folder of photos: image shards, feature shards of every teacher, keys.jsonl, splits.json and the statistics of the
+ * Makes a dataset of a folder of photos, or adds teachers to one: image shards, feature shards of every teacher, keys.jsonl, splits.json and the statistics of the
  * training split. Every view is cut from the photo as decoded and then resized, for the store and for each teacher by itself.
  * @throws ERR_ABORTED if it was called off; ERR_NONFINITE naming sample and teacher; ERR_CONFIG for names that are no folder names; and
  * whatever decoding, teachers and the disk say
  */
 export async function extractFeatures(options: ExtractOptions): Promise<ExtractSummary> {
-  const { root, dataset, teachers, statisticsSplit = 'train', onProgress, signal } = options;
+  const { root, dataset, teachers, onProgress } = options;
   const columns = teachers.map(({ name }) => teacherColumn(name));
   columns.forEach((column, i) => {
     if (columns.some((other, j) => j < i && other.toLowerCase() === column.toLowerCase()))
       throw new TheiaError('ERR_ARGS', `two teachers would share the folder ${column}`);
   });
-  const plan = await planExtraction({
-    ...options,
-    keepSplits: options.resume,
-    missing: (key) => teachers.map((teacher) => teacher.missing(key)).find((reason) => reason !== undefined),
-    onPhoto: (done, total) => onProgress?.({ phase: 'photos', done, total }),
-  });
+  const missing = (key: string): string | undefined =>
+    teachers.map((teacher) => teacher.missing(key)).find((reason) => reason !== undefined);
+  const onPhoto = (done: number, total: number): void => onProgress?.({ phase: 'photos', done, total });
+  const plan = isDatasetFolder(options.images)
+    ? await planFromDataset(options.images, datasetFolder(root, dataset), missing)
+    : await planExtraction({ ...options, keepSplits: options.resume, missing, onPhoto });
+  try {
+    return await writeDataset(plan, columns, options);
+  } finally {
+    plan.close();
+  }
+}
 
+async function writeDataset(plan: ExtractPlan, columns: readonly string[], options: ExtractOptions): Promise<ExtractSummary> {
+  const { root, dataset, teachers, statisticsSplit = 'train', onProgress, signal } = options;
   const shards: ExtractSummary['shards'] = new Map();
-  const works = [
-    { column: IMAGES, phase: 'images', source: sourceLine(options, 'image'), make: storedImages },
-    ...teachers.map((teacher, i) => ({
+  const works: Work[] = [
+    ...(plan.inPlace ? [] : [{ column: IMAGES, phase: 'images', source: sourceLine(options, 'image'), make: storedImages }]),
+    ...teachers.map((teacher, i): Work => ({
       column: columns[i],
       phase: teacher.name,
       source: sourceLine(options, teacher.identity),
-      make: (samples: readonly PlannedSample[], o: ExtractOptions, tick: () => void) => teacherFeatures(teacher, samples, o, tick),
+      make: (...shard) => teacherFeatures(teacher, ...shard),
     })),
   ];
   const total = [...plan.splits.values()].reduce((sum, samples) => sum + samples.length, 0);
@@ -99,7 +118,7 @@ export async function extractFeatures(options: ExtractOptions): Promise<ExtractS
           count.reused++;
           tick(part.length);
         } else {
-          await writeShard(path, column, make(part, options, tick), from);
+          await writeShard(path, column, make(part, plan, options, tick), from);
           count.written++;
         }
       }
@@ -107,9 +126,11 @@ export async function extractFeatures(options: ExtractOptions): Promise<ExtractS
     }
     shards.set(column, count);
   }
-  await writeKeys(join(root, dataset, 'keys.jsonl'), plan.records);
   const counts = new Map([...plan.splits].map(([split, samples]) => [split, samples.length]));
-  writeSplits(root, dataset, counts);
+  if (!plan.inPlace) {
+    await writeKeys(join(datasetFolder(root, dataset), 'keys.jsonl'), plan.records);
+    writeSplits(root, dataset, counts);
+  }
 
   const results: ExtractSummary['teachers'] = new Map();
   for (const [i, teacher] of teachers.entries()) {
@@ -153,15 +174,21 @@ function shardSource(source: string, samples: readonly PlannedSample[]): string 
   return hash.digest('hex');
 }
 
-/** A view of a photo in its own resolution. */
-async function viewOf({ path, sha256, view }: PlannedSample, images: string): Promise<Image> {
-  const image = await decodeImage(join(images, path));
-  return applyView(image, imageView(sha256, view, image.width, image.height));
+/** A column of the dataset: what it is made from, and what makes the samples of one shard. */
+interface Work {
+  column: string;
+  phase: string;
+  source: string;
+  make: (samples: readonly PlannedSample[], plan: ExtractPlan, options: ExtractOptions, tick: () => void) => AsyncGenerator<ShardSample>;
 }
 
-async function* storedImages(samples: readonly PlannedSample[], options: ExtractOptions, tick: () => void): AsyncGenerator<ShardSample> {
-  const { images, size, filter, signal } = options;
-  for await (const batch of ahead(samples, 4, (sample) => viewOf(sample, images))) {
+async function* storedImages(
+  samples: readonly PlannedSample[],
+  { load }: ExtractPlan,
+  { size, filter, signal }: ExtractOptions,
+  tick: () => void,
+): AsyncGenerator<ShardSample> {
+  for await (const batch of ahead(samples, 4, load)) {
     checkAborted(signal);
     for (const { sample, value } of batch) {
       const { data } = resizeImage(value, size, size, filter);
@@ -174,13 +201,14 @@ async function* storedImages(samples: readonly PlannedSample[], options: Extract
 async function* teacherFeatures(
   teacher: Teacher,
   samples: readonly PlannedSample[],
-  { images, batch: batchSize = 4, signal }: ExtractOptions,
+  plan: ExtractPlan,
+  { batch: batchSize = 4, signal }: ExtractOptions,
   tick: () => void,
 ): AsyncGenerator<ShardSample> {
   const { input, shape } = teacher;
   const [channels, height, width] = shape;
   const length = channels * height * width;
-  const load = (sample: PlannedSample): Promise<Image | undefined> => (input === null ? Promise.resolve(undefined) : viewOf(sample, images));
+  const load = (sample: PlannedSample): Promise<Image | undefined> => (input === null ? Promise.resolve(undefined) : plan.load(sample));
   for await (const batch of ahead(samples, batchSize, load)) {
     // Teachers compute without a pause; this is where a signal can arrive.
     await new Promise(setImmediate);
@@ -195,7 +223,10 @@ async function* teacherFeatures(
       const last = values.subarray(i * length, (i + 1) * length);
       const at = firstNonFinite(last, 'F32');
       if (at >= 0)
-        throw new TheiaError('ERR_NONFINITE', `teacher ${teacher.name}: sample ${sample.key}, position ${Math.floor(at / channels)}, channel ${at % channels}: ${last[at]}`);
+        throw new TheiaError(
+          'ERR_NONFINITE',
+          `teacher ${teacher.name}: sample ${sample.key}, position ${Math.floor(at / channels)}, channel ${at % channels}: ${last[at]}`,
+        );
       // Seen as [positions, channels, 1], turning it channel-last is turning it channel-first.
       const first = toChannelLast(last, [height * width, channels, 1]);
       yield { key: sample.key, bytes: encodeFeature(first, shape) };
