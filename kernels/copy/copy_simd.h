@@ -53,12 +53,15 @@ static void move_tile(const std::byte* from, int64_t src_row, int64_t src_column
   const float* src = reinterpret_cast<const float*>(from);
   float* dst = reinterpret_cast<float*>(to);
   const int64_t whole_rows = rows & ~int64_t{7}, whole_columns = columns & ~int64_t{7};
-  // 16 rows by 16 columns: lines of src are read whole, and those of dst are filled while they are in L1.
+  // Blocks of 16 x 16: a line of src is read whole and a line of dst is filled while both are in L1. Lines that are far apart share few
+  // sets of the cache, so the side with the longer step finishes eight of its lines before it takes up the next eight.
+  const bool by_rows = dst_row > src_column;
   for (int64_t c = 0; c < whole_columns; c += 16)
     for (int64_t r = 0; r < whole_rows; r += 16)
-      for (int64_t cc = c; cc < c + 16 && cc < whole_columns; cc += 8)
-        for (int64_t rr = r; rr < r + 16 && rr < whole_rows; rr += 8)
-          transpose8(src + rr + cc * src_column, src_column, dst + rr * dst_row + cc, dst_row);
+      for (int k = 0; k < 4; ++k) {
+        const int64_t rr = r + 8 * (by_rows ? k / 2 : k % 2), cc = c + 8 * (by_rows ? k % 2 : k / 2);
+        if (rr < whole_rows && cc < whole_columns) transpose8(src + rr + cc * src_column, src_column, dst + rr * dst_row + cc, dst_row);
+      }
   const auto rest = [&](int64_t row, int64_t column, int64_t down, int64_t across) {
     if (down > 0 && across > 0)
       plain.tile(reinterpret_cast<const std::byte*>(src + row + column * src_column), 1, src_column,

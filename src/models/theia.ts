@@ -129,6 +129,4 @@ function checkConfig(c: ModelConfig): void {
     throw new TheiaError('ERR_CONFIG', `expected hidden as a multiple of heads, got ${c.hidden} and ${c.heads}`);
   if (c.hidden / c.heads > 128)
     throw new TheiaError('ERR_UNSUPPORTED', `expected a head dimension of at most 128, got ${c.hidden / c.heads}`);
-  if (c.tokens === 'reg' || c.registers > 0)
-    throw new TheiaError('ERR_UNSUPPORTED', 'register tokens are not in this build; expected tokens cls or nocls');
 }

@@ -1,25 +1,19 @@
 import { activeTape } from '../autograd/tape.js';
 import { TheiaError } from '../errors.js';
 import { Tensor, dispatch } from '../tensor/index.js';
-import type { DType } from '../tensor/index.js';
+import { zero } from '../tensor/constants.js';
 
 /** Copies and casts element by element, whatever the strides; stride 0 in the source repeats it (kernels/copy). */
 export function copyInto(dst: Tensor, src: Tensor): void {
   dispatch('copy', { src, dst, accumulate: 0 });
 }
 
-const zeros = new Map<DType, Tensor>();
-
-/** Sets a tensor to zero where a plan can record it. */
+/** Sets a tensor to zero, also while a plan is recorded. */
 export function fillZero(t: Tensor): void {
-  let zero = zeros.get(t.dtype);
-  if (!zero || zero.disposed) {
-    zero = Tensor.zeros([1], t.dtype).retainOnly();
-    zeros.set(t.dtype, zero);
-  }
-  const repeated = zero.strided(
+  const repeated = zero(t.dtype).strided(
     t.shape,
     t.shape.map(() => 0),
+    0,
   );
   copyInto(t, repeated);
   repeated.dispose();
