@@ -24,19 +24,28 @@ async function run(args: Args): Promise<number> {
   const file = args.string('config');
   const resume = args.string('resume');
   if (resume === undefined && file === undefined && set.length === 0)
-    throw new TheiaError('ERR_ARGS', 'theia train: expected --config FILE, --set KEY=VALUE or --resume DIR, got none', { hint: 'theia train --help lists the flags' });
+    throw new TheiaError('ERR_ARGS', 'theia train: expected --config FILE, --set KEY=VALUE or --resume DIR, got none', {
+      hint: 'theia train --help lists the flags',
+    });
   const from = resume === undefined ? undefined : resolveResume(resume);
   let config;
   if (from?.runDir !== undefined) {
     const before = loadConfig({ text: readRunConfig(from.runDir) });
     // The run's own folder, wherever it was moved to since.
     const place = `output=${JSON.stringify(from.runDir)}`;
-    config = file === undefined ? loadConfig({ text: readRunConfig(from.runDir), set: [place, ...set] }) : loadConfig({ file, set: [place, ...set] });
+    config =
+      file === undefined
+        ? loadConfig({ text: readRunConfig(from.runDir), set: [place, ...set] })
+        : loadConfig({ file, set: [place, ...set] });
     const changed = diffForResume(before, config);
     if (changed.length > 0)
-      throw new TheiaError('ERR_CONFIG', `--resume: only epochs, steps, threads, device, workers, eval and checkpoint may differ from the run’s own configuration, got a difference in ${changed.join('; ')}`);
+      throw new TheiaError(
+        'ERR_CONFIG',
+        `--resume: only epochs, steps, threads, device, workers, eval and checkpoint may differ from the run’s own configuration, got a difference in ${changed.join('; ')}`,
+      );
   } else {
-    if (from && file === undefined) throw new TheiaError('ERR_ARGS', '--resume: this checkpoint lies in no run folder; expected --config beside it');
+    if (from && file === undefined)
+      throw new TheiaError('ERR_ARGS', '--resume: this checkpoint lies in no run folder; expected --config beside it');
     config = loadConfig({ ...(file === undefined ? {} : { file }), set });
   }
   if (config.dtype !== 'float32') throw new TheiaError('ERR_UNSUPPORTED', `dtype ${config.dtype} is not in this build; expected float32`);
@@ -77,8 +86,13 @@ async function run(args: Args): Promise<number> {
     writeReport(result.runDir);
     const { last } = result;
     if (args.flag('json'))
-      process.stdout.write(`${JSON.stringify({ run: result.runDir, steps: result.steps, stopped: result.stopped, loss: last?.loss ?? null })}\n`);
-    else process.stdout.write(`${result.stopped ? 'stopped' : 'finished'} at step ${result.steps}${last ? `, ${termsText(last)}` : ''}; run folder ${result.runDir}\n`);
+      process.stdout.write(
+        `${JSON.stringify({ run: result.runDir, steps: result.steps, stopped: result.stopped, loss: last?.loss ?? null })}\n`,
+      );
+    else
+      process.stdout.write(
+        `${result.stopped ? 'stopped' : 'finished'} at step ${result.steps}${last ? `, ${termsText(last)}` : ''}; run folder ${result.runDir}\n`,
+      );
     return result.stopped && signal ? signalExitCode(signal) : 0;
   } finally {
     progress?.finish();
