@@ -104,6 +104,8 @@ static void pack_k_major(const Operand& o, int64_t i, int64_t n, int64_t k0, int
       copy_elements(o, at.offset() + i, n, patch);
       in = patch;
     }
+    if (k + 8 < len && o.source == Source::matrix && o.rows.gh * o.rows.gw == 1)
+      for (int64_t j = 0; j < n; j += 16) _mm_prefetch(reinterpret_cast<const char*>(in + 8 * o.rows.b + j), _MM_HINT_T0);
     float* strip = out;
     int64_t r = 0;
     for (; r + kMr <= n; r += kMr, strip += len * kMr) __builtin_memcpy(strip, in + r, sizeof(float) * kMr);
@@ -180,7 +182,16 @@ static void pack_panel(const Gemm& g, int64_t group, int64_t col, int64_t n, int
   }
   Cursor at = cursor(o.rows, k0);
   if (o.source == Source::matrix) {
-    for (int64_t k = 0; k < len; ++k, at.next(), out += kPanel) copy_panel_row(data + at.offset() + first, n, out);
+    // Rows lie far apart, which the hardware does not foresee: ask for rows to come, and for the next panel's part of this row.
+    const int64_t ahead = o.rows.gh * o.rows.gw == 1 ? 12 * o.rows.b : 0;
+    for (int64_t k = 0; k < len; ++k, at.next(), out += kPanel) {
+      const float* in = data + at.offset() + first;
+      _mm_prefetch(reinterpret_cast<const char*>(in + ahead), _MM_HINT_T0);
+      _mm_prefetch(reinterpret_cast<const char*>(in + ahead + 16), _MM_HINT_T0);
+      _mm_prefetch(reinterpret_cast<const char*>(in + 32), _MM_HINT_T1);
+      _mm_prefetch(reinterpret_cast<const char*>(in + 48), _MM_HINT_T1);
+      copy_panel_row(in, n, out);
+    }
     return;
   }
   for (int64_t k = 0; k < len; ++k, at.next(), out += kPanel) {

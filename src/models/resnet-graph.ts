@@ -124,7 +124,9 @@ class Walk {
   #expect(layer: Layer, key: string, value: unknown): void {
     const got = JSON.stringify(own(layer.config, key));
     if (got !== JSON.stringify(value))
-      throw this.#bad(`layer ${layer.name}: expected ${key} ${JSON.stringify(value)}, got ${got === undefined ? 'none' : got.slice(0, 60)}`);
+      throw this.#bad(
+        `layer ${layer.name}: expected ${key} ${JSON.stringify(value)}, got ${got === undefined ? 'none' : got.slice(0, 60)}`,
+      );
   }
 
   #count(layer: Layer, key: string): number {
@@ -182,7 +184,12 @@ class Walk {
   network(): ResnetGraph {
     const shape = own(this.#input.config, 'batch_input_shape');
     const size = Array.isArray(shape) ? (shape[1] as unknown) : undefined;
-    if (!Number.isInteger(size) || (size as number) < 32 || (size as number) > MAX_SIDE || JSON.stringify(shape) !== `[null,${size},${size},3]`)
+    if (
+      !Number.isInteger(size) ||
+      (size as number) < 32 ||
+      (size as number) > MAX_SIDE ||
+      JSON.stringify(shape) !== `[null,${size},${size},3]`
+    )
       throw this.#bad(`expected an input [null,S,S,3], got ${JSON.stringify(shape)?.slice(0, 60)}`);
     const first = this.#conv(this.#pad(this.#input, 3), 3, { name: /^conv1$/, kernel: 7, padding: 3, explicit: true });
     if (first.conv.stride !== 2) throw this.#bad(`layer ${first.conv.name}: expected stride 2, got ${first.conv.stride}`);
@@ -207,7 +214,8 @@ class Walk {
     const dense = this.#next(this.#next(at, 'GlobalAveragePooling2D'), 'Dense');
     this.#expect(dense, 'activation', 'softmax');
     this.#expect(dense, 'use_bias', true);
-    if (this.#visited + 1 !== this.#total) throw this.#bad(`it has ${this.#total} layers, ${this.#visited + 1} of them on the way to the end`);
+    if (this.#visited + 1 !== this.#total)
+      throw this.#bad(`it has ${this.#total} layers, ${this.#visited + 1} of them on the way to the end`);
     const outputs = this.#count(dense, 'units');
     return { size: size as number, stem: first.conv, stages, dense: { name: dense.name, inputs: width, outputs } };
   }

@@ -51,7 +51,10 @@ export class NpyTeacher implements Teacher {
       const path = this.#path(key);
       const { shape, values, channelLast } = readFeatures(path);
       if (shape.join() !== this.shape.join())
-        throw new TheiaError('ERR_SHAPE', `${path}: expected features [${this.shape.join(',')}] as the others have, got [${shape.join(',')}]`);
+        throw new TheiaError(
+          'ERR_SHAPE',
+          `${path}: expected features [${this.shape.join(',')}] as the others have, got [${shape.join(',')}]`,
+        );
       if (channelLast) out.set(values, i * size);
       else toChannelLast(values, shape, out, i * size);
     });

@@ -49,7 +49,9 @@ export function parseTeacherSpec(text: string): TeacherSpec {
   if (name === undefined || path === '') {
     throw new TheiaError('ERR_ARGS', `teacher: expected NAME=KIND:PATH, got ${shown}`, { hint: `kinds: ${teacherKinds().join(', ')}` });
   }
-  const bad = name.startsWith('.') ? 'it begins with a dot' : (badTeacherName(name) ?? (name === 'images' ? 'that is the images\' folder' : undefined));
+  const bad = name.startsWith('.')
+    ? 'it begins with a dot'
+    : (badTeacherName(name) ?? (name === 'images' ? "that is the images' folder" : undefined));
   if (bad !== undefined) throw new TheiaError('ERR_ARGS', `teacher: ${JSON.stringify(name)} in ${shown} is no teacher name: ${bad}`);
   if (isClsTarget(name))
     throw new TheiaError('ERR_ARGS', `teacher: ${JSON.stringify(name)} ends with _cls, which names the CLS token of a teacher and not one`);

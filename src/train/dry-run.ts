@@ -1,6 +1,7 @@
 import { measureCost, memory, resetPeakMemory } from '../tensor/index.js';
 import type { TrainConfig } from './config.js';
 import { buildTrainer, runLength } from './run.js';
+import type { StepBatch } from './step.js';
 import { makeLoader, openTrainingData, stepBatch } from './training-data.js';
 
 /** What a run would be, found out by doing three steps of it. */
@@ -33,7 +34,7 @@ export async function dryRun(config: TrainConfig): Promise<DryRun> {
     let cost = { flops: 0 };
     let images = 0;
     for (let i = 0; i < 3; i++) {
-      const batches = [];
+      const batches: StepBatch[] = [];
       while (batches.length < config.train.accumulate) batches.push(stepBatch((await loader.next())!, targets));
       const start = performance.now();
       const run = (): unknown => trainer.step(batches, targets);

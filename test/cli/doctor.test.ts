@@ -16,7 +16,19 @@ test('one block: everything the contract names', () => {
   const { status, out, err } = doctor([]);
   assert.is(status, 0, err);
   assert.is(err, '');
-  for (const row of ['theia-native', 'runtime', 'cpu', 'instruction sets', 'threads', 'memory', 'addon', 'devices', 'cuda', 'sharp', 'auto'])
+  for (const row of [
+    'theia-native',
+    'runtime',
+    'cpu',
+    'instruction sets',
+    'threads',
+    'memory',
+    'addon',
+    'devices',
+    'cuda',
+    'sharp',
+    'auto',
+  ])
     assert.match(out, new RegExp(`^${row} `, 'm'));
   assert.match(out, /Node-API \d+/);
   assert.match(out, /in use: (plain|avx2|avx512)/);
