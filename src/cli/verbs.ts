@@ -18,6 +18,7 @@ export type VerbEntry = { name: string; summary: string; load: () => Promise<{ v
 export const VERBS: readonly VerbEntry[] = [
   { name: 'train', summary: 'distils a student from stored teacher features', load: () => import('./train.js') },
   { name: 'doctor', summary: 'prints what this machine and this installation offer', load: () => import('./doctor.js') },
+  { name: 'features', summary: 'runs teachers over images and writes feature shards and statistics', load: () => import('./features.js') },
 ];
 
 /** Every verb of the program as planned. One that is not in the table is known but not built. */
