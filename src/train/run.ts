@@ -112,7 +112,6 @@ class Run {
     private readonly runDir: string,
     private readonly data: TrainingData,
     private readonly trainer: Trainer,
-    private readonly version: string,
     private readonly events: RunEvents,
   ) {
     this.length = runLength(config, data.stream.epochLength);
@@ -270,7 +269,7 @@ class Run {
 
   private save(): void {
     const state = { step: this.trainer.steps, position: this.position, wallS: this.wallS, sizes: this.data.datasets.map((d) => d.length) };
-    const path = writeCheckpoint(this.runDir, state.step, (folder) => saveCheckpoint(folder, this.trainer, state, this.version), {
+    const path = writeCheckpoint(this.runDir, state.step, (folder) => saveCheckpoint(folder, this.trainer, state), {
       keep: this.config.checkpoint.keep,
     });
     this.events.onCheckpoint?.(path);
@@ -283,12 +282,13 @@ function terms(l: Losses): Pick<MetricsRow, 'loss' | 'cos' | 'l1' | 'mse' | 'tea
 
 /**
  * Trains as the configuration says, in a run folder of its own.
- * @param resume a checkpoint to go on from
+ * @param options.resume a checkpoint to go on from
+ * @param options.freezeEncoder only the translators learn, e.g. to see what an encoder is worth as it stands
  * @throws ERR_CONFIG if the folder holds a run already, or another trainer works in it
  */
 export async function runTraining(
   config: TrainConfig,
-  options: { resume?: { path: string; step: number }; version?: string } & RunEvents = {},
+  options: { resume?: { path: string; step: number }; freezeEncoder?: boolean } & RunEvents = {},
 ): Promise<RunResult> {
   const runDir = config.output;
   try {
@@ -307,7 +307,8 @@ export async function runTraining(
     threads(config.threads);
     data = await openTrainingData(config);
     trainer = buildTrainer(config, data);
-    const run = new Run(config, runDir, data, trainer, options.version ?? '', options);
+    if (options.freezeEncoder) for (const p of trainer.model.encoderParameters()) p.trainable = false;
+    const run = new Run(config, runDir, data, trainer, options);
     if (options.resume) {
       run.resume(options.resume.path);
       discardCheckpointsAfter(runDir, options.resume.step);
