@@ -102,7 +102,13 @@ static void run_task(const Gemm& g, const GemmPlan& plan, int64_t task, float* w
   if (g.multiply != Multiply::none) row_offsets(g.multiplier_rows, row0, rows, at.multiplier);
   if (g.residual) row_offsets(g.residual_rows, row0, rows, at.residual);
 
-  const bool c_strided = g.c_rows.gh * g.c_rows.gw == 1;
+  // Where the rows of a strip lie evenly in C the register kernel writes there itself: in matrices, and along a line of a map.
+  bool even[kTaskRows / kMr + 1];
+  for (int64_t strip = 0; strip < strips; ++strip) {
+    const int64_t row = strip * kMr, stop = row + kMr < rows ? row + kMr : rows;
+    even[strip] = true;
+    for (int64_t i = row + 2; i < stop; ++i) even[strip] &= at.c[i] - at.c[i - 1] == at.c[row + 1] - at.c[row];
+  }
   alignas(64) float scratch[8 * kPanel];
   ABlock a{};
   Micro s{};
@@ -132,10 +138,10 @@ static void run_task(const Gemm& g, const GemmPlan& plan, int64_t task, float* w
         s.rows = a.rows + row;
         s.a = a.k_major + row * len;
         s.prefetch = next && strip < 8 ? next + strip * len * 4 : s.b;
-        const bool in_place = plan.plain && c_strided && n == kPanel;
+        const bool in_place = plan.plain && even[strip] && n == kPanel;
         if (in_place) {
           s.out = static_cast<float*>(g.c) + at.c[row] + c_col;
-          s.ld = g.c_rows.b;
+          s.ld = count > 1 ? at.c[row + 1] - at.c[row] : 0;
           s.add = !first || g.accumulate;
         } else {
           s.out =

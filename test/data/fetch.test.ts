@@ -94,7 +94,8 @@ test('what pack does wrong', async () => {
   const cache = temporaryFolder();
   const { pin } = tarball(FILES);
   await rejects(() => fetchPackage(pin, { cache, pack: async () => undefined }), 'ERR_FILE', /expected one tarball, got none/);
-  const two = async (_: string, folder: string): Promise<void> => ['a.tgz', 'b.tgz'].forEach((name) => appendFileSync(join(folder, name), ''));
+  const two = async (_: string, folder: string): Promise<void> =>
+    ['a.tgz', 'b.tgz'].forEach((name) => appendFileSync(join(folder, name), ''));
   await rejects(() => fetchPackage(pin, { cache, pack: two }), 'ERR_FILE', /got a\.tgz, b\.tgz/);
   const bang = async (): Promise<void> => {
     throw new TheiaError('ERR_FILE', 'bang');
@@ -148,7 +149,8 @@ test('what npm says about a registry that does not answer', () => {
     assert.ok(isUnreachable(`npm warn x\nnpm error code ${code}\nnpm error network`), code);
     assert.ok(isUnreachable(`npm ERR! code ${code}\n`), code);
   }
-  for (const code of ['E404', 'E401', 'E403', 'EINTEGRITY', 'ENOSPC', 'EUSAGE']) assert.not(isUnreachable(`npm error code ${code}\n`), code);
+  for (const code of ['E404', 'E401', 'E403', 'EINTEGRITY', 'ENOSPC', 'EUSAGE'])
+    assert.not(isUnreachable(`npm error code ${code}\n`), code);
   assert.not(isUnreachable('the package ENOTFOUND is fine'));
 });
 

@@ -120,7 +120,10 @@ test('another topology is refused, naming the layer', () => {
   refused((_, layer) => (layer('add_2b').inbound_nodes[0][1][0] = 'nowhere'), 'add_2b', '"nowhere"');
   refused((_, layer) => (layer('add_2b').inbound_nodes[0][1][0] = 'pool'), 'add_2b');
   refused((_, layer) => (layer('add_2b').name = 'pool'), 'same name');
-  refused((model) => model.layers.push({ name: 'more', class_name: 'Dense', config: {}, inbound_nodes: [[['input_1', 0, 0, {}]]] }), 'layers');
+  refused(
+    (model) => model.layers.push({ name: 'more', class_name: 'Dense', config: {}, inbound_nodes: [[['input_1', 0, 0, {}]]] }),
+    'layers',
+  );
   refused((model) => (model.layers = []), 'list of layers');
   refused((model) => (model.layers = [null as never]), 'layer without name');
   refused((model) => (model.layers = JSON.parse('{"__proto__": [], "length": 3}') as never), 'list of layers');

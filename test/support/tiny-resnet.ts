@@ -36,7 +36,15 @@ export function tinyResnet(): TinyModel {
   };
   let activations = 0;
   const relu = (from: string): string => add('Activation', `activation_${activations++}`, [from], { activation: 'relu' });
-  const conv = (from: string, name: string, norm: string, io: [number, number], kernel: number, stride: number, padding: string): string => {
+  const conv = (
+    from: string,
+    name: string,
+    norm: string,
+    io: [number, number],
+    kernel: number,
+    stride: number,
+    padding: string,
+  ): string => {
     weight(`${name}/kernel`, [kernel, kernel, ...io], 2 / Math.sqrt(kernel * kernel * io[0]));
     weight(`${name}/bias`, [io[1]], 0.5);
     for (const [part, scale, shift] of [
@@ -113,7 +121,8 @@ export function evaluate({ layers, weights }: TinyModel, image: Map3): Map<strin
     for (let y = 0, at = 0; y < h; y++) for (let x = 0; x < w; x++) for (let k = 0; k < c; k++) data[at++] = value(y, x, k);
     return { h, w, c, data };
   };
-  const at = (m: Map3, y: number, x: number, k: number): number => (y < 0 || x < 0 || y >= m.h || x >= m.w ? 0 : m.data[(y * m.w + x) * m.c + k]);
+  const at = (m: Map3, y: number, x: number, k: number): number =>
+    y < 0 || x < 0 || y >= m.h || x >= m.w ? 0 : m.data[(y * m.w + x) * m.c + k];
   const values = (name: string): Float32Array => weights.get(name)!.values;
   for (const { name, class_name, config, inbound_nodes } of layers) {
     const [a, b] = (inbound_nodes[0] ?? []).map(([input]) => done.get(input)!);
@@ -142,7 +151,9 @@ export function evaluate({ layers, weights }: TinyModel, image: Map3): Map<strin
           });
         }
         case 'BatchNormalization': {
-          const [gamma, beta, mean, variance] = ['gamma', 'beta', 'moving_mean', 'moving_variance'].map((part) => values(`${name}/${part}`));
+          const [gamma, beta, mean, variance] = ['gamma', 'beta', 'moving_mean', 'moving_variance'].map((part) =>
+            values(`${name}/${part}`),
+          );
           const epsilon = config.epsilon as number;
           return make(a.h, a.w, a.c, (y, x, k) => ((at(a, y, x, k) - mean[k]) / Math.sqrt(variance[k] + epsilon)) * gamma[k] + beta[k]);
         }
