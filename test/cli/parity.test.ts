@@ -4,7 +4,7 @@ import { copyFileSync, readFileSync, truncateSync, writeFileSync } from 'node:fs
 import { dirname, join } from 'node:path';
 import { SafetensorsFile, encodeNpy, writeSafetensors } from '../../src/formats/index.js';
 import type { TensorToWrite } from '../../src/formats/index.js';
-import { planParity, runParity } from '../../src/models/parity-run.js';
+import { planParity, runParity } from '../../src/parity/run.js';
 import { Theia } from '../../src/models/theia.js';
 import { goldenFile, manifest, requireGolden } from '../support/golden.js';
 import { goldenInputs, writeGoldenTargets } from '../support/golden-model.js';
