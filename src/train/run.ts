@@ -282,12 +282,13 @@ function terms(l: Losses): Pick<MetricsRow, 'loss' | 'cos' | 'l1' | 'mse' | 'tea
 
 /**
  * Trains as the configuration says, in a run folder of its own.
- * @param resume a checkpoint to go on from
+ * @param options.resume a checkpoint to go on from
+ * @param options.freezeEncoder only the translators learn, e.g. to see what an encoder is worth as it stands
  * @throws ERR_CONFIG if the folder holds a run already, or another trainer works in it
  */
 export async function runTraining(
   config: TrainConfig,
-  options: { resume?: { path: string; step: number } } & RunEvents = {},
+  options: { resume?: { path: string; step: number }; freezeEncoder?: boolean } & RunEvents = {},
 ): Promise<RunResult> {
   const runDir = config.output;
   try {
@@ -306,6 +307,7 @@ export async function runTraining(
     threads(config.threads);
     data = await openTrainingData(config);
     trainer = buildTrainer(config, data);
+    if (options.freezeEncoder) for (const p of trainer.model.encoderParameters()) p.trainable = false;
     const run = new Run(config, runDir, data, trainer, options);
     if (options.resume) {
       run.resume(options.resume.path);
