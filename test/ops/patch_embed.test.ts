@@ -15,6 +15,7 @@ import {
   checkExact,
   gradcheck,
   randomValues,
+  relative,
   runCase,
   same,
   smallIntegers,
@@ -341,7 +342,9 @@ test('a batch gives image by image what each gives alone', () => {
     for (let b = 0; b < 3; b++) {
       const alone = forward({ ...g, batch: 1 }, randomValues, true);
       alone.tensors['images']!.values = bytes(g).slice(b * size, (b + 1) * size);
-      same(runCase(alone, 'float32', set)['y']!, all.slice(b * tokens, (b + 1) * tokens), `image ${b} ${set}`);
+      // Products are cut by shape, so the last bit may differ.
+      const error = relative(runCase(alone, 'float32', set)['y']!, all.slice(b * tokens, (b + 1) * tokens));
+      assert.ok(error < 1e-6, `image ${b} ${set}: ${error}`);
     }
   }
 });
