@@ -6,6 +6,7 @@
 #include <new>
 
 #include "kernels/core/error.h"
+#include "kernels/core/peak.h"
 #include "kernels/ops.h"
 #include "native/environment.h"
 
@@ -60,6 +61,13 @@ int64_t whole(const Napi::CallbackInfo& info, size_t i, const char* what) {
   return static_cast<int64_t>(v);
 }
 
+/// An op or plan number: whole, and no larger than what narrows to the same number.
+uint32_t index(const Napi::CallbackInfo& info, size_t i, const char* what) {
+  const int64_t v = whole(info, i, what);
+  if (v > INT32_MAX) fail("ERR_ARGS", "expected %s below 2^31, got %lld", what, static_cast<long long>(v));
+  return static_cast<uint32_t>(v);
+}
+
 /// The bytes of a typed array, read anew at every call: a detached buffer has none.
 struct Bytes {
   std::byte* data;
@@ -69,6 +77,7 @@ Bytes typed_bytes(const Napi::CallbackInfo& info, size_t i) {
   if (i >= info.Length() || !info[i].IsTypedArray()) fail("ERR_ARGS", "expected a typed array");
   const Napi::TypedArray a = info[i].As<Napi::TypedArray>();
   Napi::ArrayBuffer b = a.ArrayBuffer();
+  if (!b.IsArrayBuffer()) fail("ERR_ARGS", "expected a typed array over an ArrayBuffer, got one over shared memory");
   auto* data = static_cast<std::byte*>(b.Data());
   if (!data && a.ByteLength() > 0) fail("ERR_ARGS", "expected a typed array with memory, got a detached one");
   if (a.ByteOffset() + a.ByteLength() > b.ByteLength()) fail("ERR_ARGS", "expected a typed array inside its buffer, got a detached one");
@@ -117,12 +126,12 @@ std::span<const double> call_area(const Napi::CallbackInfo& info, size_t i) {
 }
 
 Napi::Value dispatch(const Napi::CallbackInfo& info) {
-  state(info).environment.dispatch(static_cast<int>(whole(info, 0, "the op")), call_area(info, 1));
+  state(info).environment.dispatch(static_cast<int>(index(info, 0, "the op")), call_area(info, 1));
   return info.Env().Undefined();
 }
 
 Napi::Value cost(const Napi::CallbackInfo& info) {
-  const Environment::Cost c = state(info).environment.cost(static_cast<int>(whole(info, 0, "the op")), call_area(info, 1));
+  const Environment::Cost c = state(info).environment.cost(static_cast<int>(index(info, 0, "the op")), call_area(info, 1));
   Napi::Object o = Napi::Object::New(info.Env());
   o["flops"] = c.flops;
   o["bytes"] = c.bytes;
@@ -140,15 +149,15 @@ Napi::Value drop_recording(const Napi::CallbackInfo& info) {
   return info.Env().Undefined();
 }
 Napi::Value replay(const Napi::CallbackInfo& info) {
-  state(info).environment.replay(static_cast<uint32_t>(whole(info, 0, "the plan")));
+  state(info).environment.replay(index(info, 0, "the plan"));
   return info.Env().Undefined();
 }
 Napi::Value release_plan(const Napi::CallbackInfo& info) {
-  state(info).environment.release_plan(static_cast<uint32_t>(whole(info, 0, "the plan")));
+  state(info).environment.release_plan(index(info, 0, "the plan"));
   return info.Env().Undefined();
 }
 Napi::Value plan_calls(const Napi::CallbackInfo& info) {
-  return Napi::Number::New(info.Env(), static_cast<double>(state(info).environment.plan_calls(static_cast<uint32_t>(whole(info, 0, "the plan")))));
+  return Napi::Number::New(info.Env(), static_cast<double>(state(info).environment.plan_calls(index(info, 0, "the plan"))));
 }
 
 Napi::Value memory(const Napi::CallbackInfo& info) {
@@ -182,6 +191,7 @@ Napi::Value threads(const Napi::CallbackInfo& info) {
 Napi::Value instruction_set(const Napi::CallbackInfo& info) {
   Environment& e = state(info).environment;
   if (info.Length() > 0 && !info[0].IsUndefined()) {
+    if (!info[0].IsString()) fail("ERR_ARGS", "expected the name of an instruction set");
     const std::string wanted = info[0].ToString().Utf8Value();
     int found = -1;
     for (int i = 0; i < kIsas; ++i)
@@ -251,8 +261,20 @@ Napi::Value machine(const Napi::CallbackInfo& info) {
   return o;
 }
 
+/// What the machine can do at this moment with the instruction set in use: GFLOP/s on n threads, and GB/s of a large copy.
+Napi::Value peak(const Napi::CallbackInfo& info) {
+  const int64_t n = info.Length() > 0 && !info[0].IsUndefined() ? whole(info, 0, "the number of threads") : pool()->threads();
+  if (n < 1 || n > 1024) fail("ERR_ARGS", "expected 1 to 1024 threads, got %lld", static_cast<long long>(n));
+  return Napi::Number::New(info.Env(), measure_peak(state(info).environment.isa, static_cast<int>(n)));
+}
+Napi::Value copy_bandwidth(const Napi::CallbackInfo& info) { return Napi::Number::New(info.Env(), measure_copy_bandwidth()); }
+
 Napi::Object init(Napi::Env env, Napi::Object exports) {
-  env.SetInstanceData(new State());
+  try {
+    env.SetInstanceData(new State());
+  } catch (const Error& e) {
+    raise(env, e.code(), e.what());  // THEIA_CPU asks for what the machine lacks
+  }
 #define ENTRY(js, entry) exports[js] = Napi::Function::New<guarded<entry>>(env, js)
   ENTRY("setErrorClass", set_error_class);
   ENTRY("allocate", allocate);
@@ -276,6 +298,8 @@ Napi::Object init(Napi::Env env, Napi::Object exports) {
   ENTRY("power", power);
   ENTRY("describeOps", describe_ops);
   ENTRY("machine", machine);
+  ENTRY("peak", peak);
+  ENTRY("copyBandwidth", copy_bandwidth);
 #undef ENTRY
   return exports;
 }

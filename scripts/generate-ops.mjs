@@ -25,7 +25,12 @@ for (const op of ops) {
       lines.push(`  /** ${f.role}, ${f.dtypes.join(' or ')}, rank ${f.rank}${shares} */`);
       lines.push(`  ${f.name}${f.optional ? '?' : ''}: Tensor${f.optional ? ' | undefined' : ''};`);
     } else if (f.choices) {
-      lines.push(`  ${f.name}: ${f.choices.split('|').map((c) => `'${c}'`).join(' | ')};`);
+      lines.push(
+        `  ${f.name}: ${f.choices
+          .split('|')
+          .map((c) => `'${c}'`)
+          .join(' | ')};`,
+      );
     } else lines.push(`  ${f.name}: number;`);
   }
   lines.push('}', '');
@@ -36,14 +41,28 @@ lines.push('}', '');
 lines.push('export type OpName = keyof OpArgs;', '');
 lines.push("export type Role = 'in' | 'out' | 'inout' | 'saved' | 'accumulate' | 'scalar';", '');
 lines.push('/** One argument of an op: how it is written into the call area, and what it is for. */');
-lines.push('export interface Field {', '  readonly name: string;', "  readonly kind: 'tensor' | 'int' | 'float' | 'choice';", '  readonly role: Role;', '  readonly optional: boolean;', '  readonly choices?: readonly string[];', '}', '');
+lines.push(
+  'export interface Field {',
+  '  readonly name: string;',
+  "  readonly kind: 'tensor' | 'int' | 'float' | 'choice';",
+  '  readonly role: Role;',
+  '  readonly optional: boolean;',
+  '  readonly choices?: readonly string[];',
+  '}',
+  '',
+);
 lines.push('/** All ops in the order of kernels/ops.def: the position is the number that the addon knows the op by. */');
 lines.push('export const OPS: readonly { readonly name: OpName; readonly fields: readonly Field[] }[] = [');
 for (const op of ops) {
   lines.push(`  {`, `    name: '${op.name}',`, '    fields: [');
   for (const f of op.fields) {
     const kind = f.choices ? 'choice' : f.kind;
-    const choices = f.choices ? `, choices: [${f.choices.split('|').map((c) => `'${c}'`).join(', ')}]` : '';
+    const choices = f.choices
+      ? `, choices: [${f.choices
+          .split('|')
+          .map((c) => `'${c}'`)
+          .join(', ')}]`
+      : '';
     lines.push(`      { name: '${f.name}', kind: '${kind}', role: '${f.role}', optional: ${f.optional ?? false}${choices} },`);
   }
   lines.push('    ],', '  },');

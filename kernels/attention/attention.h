@@ -56,8 +56,8 @@ double bytes(const AttentionGradArgs& a);
 
 // ---- how the vector kernels cut the work and their scratch: by shape alone, so that results do not depend on the number of threads
 
-inline constexpr int64_t kRowBlock = 8;   // queries are cut at multiples of this
-inline constexpr int64_t kMaxChunk = 64;  // no plan has longer chunks
+inline constexpr int64_t kRowBlock = 12;  // queries are cut at multiples of this
+inline constexpr int64_t kMaxChunk = 48;  // no plan has longer chunks
 
 struct AttentionPlan {
   int64_t parts;         // ranges of queries that a head is cut into; 1 where there are heads enough to share out

@@ -25,41 +25,48 @@ THEIA_INLINE PackedHead packed_head(float* base, int64_t M, int64_t hd) {
   return {base, base + transposed, base + 2 * transposed};
 }
 
-/// Probabilities and score gradients of `rows` queries (a multiple of kTileRows): V vectors of key panel `index` from vector v on.
+/// Probabilities and score gradients of R queries from row r on: V vectors of keys, which lie at `at` in p and ds, at `from` in the head.
+template <int R, int V>
+THEIA_INLINE void differentiate(const GradChunk& c, const PackedHead& head, int64_t at, int64_t from, int64_t r, int64_t hd, float scale) {
+  Tile<R, V> tile;
+  multiply(tile, c.q + r * kPanel, c.panel, head.keys + from, hd);
+  float *p = c.p + at + r * kPanel, *ds = c.ds + at + r * kPanel;
+#pragma GCC unroll 16
+  for (int i = 0; i < R; ++i)
+#pragma GCC unroll 4
+    for (int v = 0; v < V; ++v) store(p + i * kPanel + v * kLanes, probability(tile.at[i][v] * scale - c.lse[r + i]));
+  multiply(tile, c.dout + r * kPanel, c.panel, head.values + from, hd);
+#pragma GCC unroll 16
+  for (int i = 0; i < R; ++i)
+#pragma GCC unroll 4
+    for (int v = 0; v < V; ++v) {
+      const int64_t to = i * kPanel + v * kLanes;
+      store(ds + to, load(p + to) * scale * (tile.at[i][v] - c.delta[r + i]));
+    }
+}
 template <int V>
-THEIA_INLINE void differentiate(const GradChunk& c, const PackedHead& head, int64_t index, int v, int64_t rows, int64_t hd, float scale) {
-  const int64_t at = index * c.panel + v * kLanes, from = index * hd * kPanel + v * kLanes;
-  for (int64_t r = 0; r < rows; r += kTileRows) {
-    Tile<kTileRows, V> tile;
-    multiply(tile, c.q + r * kPanel, c.panel, head.keys + from, hd);
-#pragma GCC unroll 16
-    for (int i = 0; i < kTileRows; ++i)
-#pragma GCC unroll 4
-      for (int w = 0; w < V; ++w) store(c.p + at + (r + i) * kPanel + w * kLanes, vexp(tile.at[i][w] * scale - c.lse[r + i]));
-    multiply(tile, c.dout + r * kPanel, c.panel, head.values + from, hd);
-#pragma GCC unroll 16
-    for (int i = 0; i < kTileRows; ++i)
-#pragma GCC unroll 4
-      for (int w = 0; w < V; ++w) {
-        const int64_t to = at + (r + i) * kPanel + w * kLanes;
-        store(c.ds + to, load(c.p + to) * scale * (tile.at[i][w] - c.delta[r + i]));
-      }
-  }
+THEIA_INLINE void differentiate_all(const GradChunk& c, const PackedHead& head, int64_t at, int64_t from, int64_t rows, int64_t hd, float scale) {
+  each_tile(
+      rows, [&](int64_t r) { differentiate<kTall, V>(c, head, at, from, r, hd, scale); },
+      [&](int64_t r) { differentiate<kShort, V>(c, head, at, from, r, hd, scale); });
 }
 
-/// dq(r, :) = Σ_m ds(r, m) · k(m, :) for V vectors of channels from `column` on.
-template <int V>
-THEIA_INLINE void query_gradient(Rows dq, int64_t column, const GradChunk& c, const float* keys, int64_t rows, int64_t M, int64_t hd) {
-  for (int64_t r = 0; r < rows; r += kTileRows) {
-    Tile<kTileRows, V> tile;
-    multiply(tile, c.ds + r * kPanel, c.panel, keys, M);
+/// dq(r, :) = Σ_m ds(r, m) · k(m, :) for R queries, of which `rows` are wanted, and V vectors of `columns` channels.
+template <int R, int V>
+THEIA_INLINE void query_gradient(Rows dq, const float* ds, int64_t panel, const float* keys, int64_t rows, int64_t M, int64_t columns) {
+  Tile<R, V> tile;
+  multiply(tile, ds, panel, keys, M);
 #pragma GCC unroll 16
-    for (int i = 0; i < kTileRows; ++i)
-      if (r + i < rows)
+  for (int i = 0; i < R; ++i)
+    if (i < rows)
 #pragma GCC unroll 4
-        for (int v = 0; v < V; ++v)
-          store_first(dq.base + (r + i) * dq.step + column + v * kLanes, tile.at[i][v], hd - column - v * kLanes);
-  }
+      for (int v = 0; v < V; ++v) store_first(dq.base + i * dq.step + v * kLanes, tile.at[i][v], columns - v * kLanes);
+}
+template <int V>
+THEIA_INLINE void query_gradient_all(Rows dq, const float* ds, int64_t panel, const float* keys, int64_t rows, int64_t M, int64_t columns) {
+  each_tile(
+      rows, [&](int64_t r) { query_gradient<kTall, V>(from_token(dq, r), ds + r * kPanel, panel, keys, rows - r, M, columns); },
+      [&](int64_t r) { query_gradient<kShort, V>(from_token(dq, r), ds + r * kPanel, panel, keys, rows - r, M, columns); });
 }
 
 /// sums(m, :) (+)= Σ_r a(r, m) · b(r, :) over the rows of a chunk, all keys m, all channels. sums has panels of `sum_rows` rows.
@@ -68,24 +75,26 @@ void gather_all(float* sums, int64_t sum_rows, const float* a, const float* b, i
     for (int64_t j = 0; j < panels_of(hd); ++j) {
       const int n = vectors_of(hd, j);
       for (int v = 0; v < n; v += 2)
-        for (int64_t m = 0, keys = smaller(M - p * kPanel, kPanel); m < keys; m += kTileRows) {
+        for (int64_t m = 0, keys = smaller(M - p * kPanel, kPanel); m < keys; m += kShort) {
           float* into = sums + (j * sum_rows + p * kPanel + m) * kPanel + v * kLanes;
           const float *x = a + p * panel + m, *y = b + j * panel + v * kLanes;
           if (v + 2 <= n)
-            gather<kTileRows, 2>(into, x, y, rows, add);
+            gather<kShort, 2>(into, x, y, rows, add);
           else
-            gather<kTileRows, 1>(into, x, y, rows, add);
+            gather<kShort, 1>(into, x, y, rows, add);
         }
     }
 }
 
 /// to(m, :) = Σ of `parts` sums, each `step` floats after the one before, in their order.
 void add_parts(Rows to, const float* sums, int64_t sum_rows, int64_t step, int64_t parts, int64_t M, int64_t hd) {
-  for (int64_t c = 0; c < hd; c += kLanes) {
-    const float* from = sums + c / kPanel * sum_rows * kPanel + c % kPanel;
-    for (int64_t m = 0; m < M; ++m) {
-      vf x = load(from + m * kPanel);
-      for (int64_t i = 1; i < parts; ++i) x += load(from + m * kPanel + i * step);
+  constexpr int64_t kAhead = 16;
+  for (int64_t m = 0; m < M; ++m) {
+    if (m + kAhead < M) prefetch(to, m + kAhead, 1, hd);
+    for (int64_t c = 0; c < hd; c += kLanes) {
+      const float* from = sums + (c / kPanel * sum_rows + m) * kPanel + c % kPanel;
+      vf x = load(from);
+      for (int64_t i = 1; i < parts; ++i) x += load(from + i * step);
       store_first(to.base + m * to.step + c, x, hd - c);
     }
   }
@@ -97,8 +106,6 @@ THEIA_INLINE float dot(const float* a, const float* b, int64_t n) {
   for (int64_t i = 0; i < n; i += kLanes) sum = fma(load_first(a + i, n - i), load_first(b + i, n - i), sum);
   return reduce_add(sum);
 }
-
-THEIA_INLINE Rows from_token(Rows x, int64_t t) { return {x.base + t * x.step, x.step}; }
 
 }  // namespace
 
@@ -131,7 +138,7 @@ void attention_grad(const AttentionGradArgs& a, const Context& context) {
     for (int64_t i = 0; i < chunks; ++i) {
       const int64_t first = (from + cut(count, chunks, i)) * kRowBlock;
       const int64_t rows = smaller((from + cut(count, chunks, i + 1)) * kRowBlock, N) - first;
-      const int64_t padded = (rows + kTileRows - 1) / kTileRows * kTileRows;
+      const int64_t padded = padded_rows(rows);
       pack_rows(c.q, plan.chunk, from_token(q, first), rows, padded, hd);
       pack_rows(c.dout, plan.chunk, from_token(dout, first), rows, padded, hd);
       for (int64_t r = 0; r < padded; ++r) {
@@ -140,11 +147,13 @@ void attention_grad(const AttentionGradArgs& a, const Context& context) {
       }
       for (int64_t p = 0; p < panels_of(M); ++p) {
         const int n = vectors_of(M, p);
-        for (int v = 0; v < n; v += 2)
+        for (int v = 0; v < n; v += 2) {
+          const int64_t at = p * c.panel + v * kLanes, start = p * hd * kPanel + v * kLanes;
           if (v + 2 <= n)
-            differentiate<2>(c, kv, p, v, padded, hd, scale);
+            differentiate_all<2>(c, kv, at, start, rows, hd, scale);
           else
-            differentiate<1>(c, kv, p, v, padded, hd, scale);
+            differentiate_all<1>(c, kv, at, start, rows, hd, scale);
+        }
       }
       gather_all(sums, sum_rows, c.ds, c.q, c.panel, rows, M, hd, i > 0);
       gather_all(sums + half, sum_rows, c.p, c.dout, c.panel, rows, M, hd, i > 0);
@@ -153,10 +162,11 @@ void attention_grad(const AttentionGradArgs& a, const Context& context) {
         for (int v = 0; v < n; v += 2) {
           const float* keys = kv.key_rows + p * M * kPanel + v * kLanes;
           const int64_t column = p * kPanel + v * kLanes;
+          const Rows to = {dq.base + first * dq.step + column, dq.step};
           if (v + 2 <= n)
-            query_gradient<2>(from_token(dq, first), column, c, keys, rows, M, hd);
+            query_gradient_all<2>(to, c.ds, c.panel, keys, rows, M, hd - column);
           else
-            query_gradient<1>(from_token(dq, first), column, c, keys, rows, M, hd);
+            query_gradient_all<1>(to, c.ds, c.panel, keys, rows, M, hd - column);
         }
       }
     }

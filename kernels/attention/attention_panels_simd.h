@@ -9,13 +9,27 @@
 
 namespace theia::THEIA_ISA {
 
-// A tile is kTileRows x 2 vectors of sums: 16 of 32 registers, or 8 of 16. Eight sums in flight hide the latency of FMA.
+// A tile of sums is 2 vectors wide and tall where there are rows enough, else short: 24 or 16 of 32 registers, 12 or 8 of 16. Eight sums
+// in flight hide the latency of FMA; the rest saves loads and the start of a loop.
 #if defined(__AVX512F__)
-inline constexpr int kTileRows = 8;
+inline constexpr int kTall = 12, kShort = 8;
 #else
-inline constexpr int kTileRows = 4;
+inline constexpr int kTall = 6, kShort = 4;
 #endif
-static_assert(kRowBlock % kTileRows == 0 && kPanel % (2 * kLanes) == 0);
+static_assert(kRowBlock % kTall == 0 && kPanel % (2 * kLanes) == 0 && kPanel % kShort == 0);
+
+/// Calls tall(r) and short(r) so that all rows are covered.
+template <class TallTile, class ShortTile>
+THEIA_INLINE void each_tile(int64_t rows, TallTile tall_tile, ShortTile short_tile) {
+  int64_t r = 0;
+  for (; rows - r > kShort; r += kTall) tall_tile(r);
+  if (r < rows) short_tile(r);
+}
+/// Rows that each_tile touches. At most the next multiple of kRowBlock.
+THEIA_INLINE int64_t padded_rows(int64_t rows) {
+  const int64_t rest = rows % kTall;
+  return rows - rest + (rest > kShort ? kTall : rest > 0 ? kShort : 0);
+}
 
 /// Tokens of one head: token t at base + t * step.
 struct Rows {
@@ -27,6 +41,8 @@ THEIA_INLINE Rows rows_of(const Tensor& x, int64_t heads, int64_t head) {
   return {x.ptr<float>() + b * x.stride[0] + h * x.stride[2], x.stride[1]};
 }
 
+THEIA_INLINE Rows from_token(Rows x, int64_t t) { return {x.base + t * x.step, x.step}; }
+
 THEIA_INLINE int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
 THEIA_INLINE int64_t panels_of(int64_t columns) { return (columns + kPanel - 1) / kPanel; }
 /// Vectors that hold the columns of panel p.
@@ -35,6 +51,32 @@ THEIA_INLINE int vectors_of(int64_t columns, int64_t p) {
 }
 /// Start of piece i of n things cut into equal pieces.
 THEIA_INLINE int64_t cut(int64_t n, int64_t pieces, int64_t i) { return n * i / pieces; }
+
+/// e^x for x <= 0 or little above, as softmax needs it: 0 where the result would be subnormal, which would cost a trap into microcode of
+/// some 150 cycles. NaN stays NaN. Relative error 1e-8 (2 + |x|), which is below the rounding of the x that softmax computes.
+THEIA_INLINE vf probability(vf x) {
+  constexpr float kLog2E = 1.44269504f;
+  vf t = x * kLog2E;
+#if defined(__AVX512F__)
+  const __mmask16 normal = _mm512_cmp_ps_mask((__m512)t, (__m512)set1(-126.0f), _CMP_NLT_UQ);
+#else
+  const vi tiny = t < -126.0f;
+  t = vmin(set1(128.0f), vmax(set1(-126.0f), t));  // where t is NaN, min and max return their second operand
+#endif
+  const vf n = vround(t), r = fma(x, set1(kLog2E), -n);
+  vf p = set1(1.545316336e-4f);  // 2^r on |r| <= 1/2 within 1e-8
+  p = fma(p, r, set1(1.339086331e-3f));
+  p = fma(p, r, set1(9.618083015e-3f));
+  p = fma(p, r, set1(5.550356954e-2f));
+  p = fma(p, r, set1(2.402265072e-1f));
+  p = fma(p, r, set1(6.931471825e-1f));
+  p = fma(p, r, set1(1.0f));
+#if defined(__AVX512F__)
+  return (vf)_mm512_maskz_scalef_ps(normal, (__m512)p, (__m512)n);
+#else
+  return tiny ? vf{} : scale2(p, n);
+#endif
+}
 
 /// Sums in registers: R rows of V vectors.
 template <int R, int V>
@@ -99,12 +141,23 @@ THEIA_INLINE void store_first(float* p, vf x, int64_t n) {
     store_n(p, x, static_cast<int>(n));
 }
 
+/// Asks for `count` tokens from t on. Tokens of one head are short pieces far apart, which the hardware does not foresee.
+THEIA_INLINE void prefetch(Rows x, int64_t t, int64_t count, int64_t columns) {
+  for (int64_t r = t; r < t + count; ++r)
+    for (int64_t c = 0; c < columns; c += 16) __builtin_prefetch(x.base + r * x.step + c);
+}
+
 /// Packs `rows` tokens into panels of `capacity` rows; rows up to `padded` become zero.
 THEIA_INLINE void pack_rows(float* into, int64_t capacity, Rows x, int64_t rows, int64_t padded, int64_t columns) {
-  for (int64_t c = 0; c < columns; c += kLanes) {
-    float* to = into + c / kPanel * capacity * kPanel + c % kPanel;
-    for (int64_t r = 0; r < rows; ++r) store(to + r * kPanel, load_first(x.base + r * x.step + c, columns - c));
-    for (int64_t r = rows; r < padded; ++r) store(to + r * kPanel, vf{});
+  constexpr int64_t kAhead = 16;
+  const int64_t whole = columns / kLanes * kLanes;
+  for (int64_t r = 0; r < padded; ++r) {  // a token after the other: its cache lines lie together
+    if (r + kAhead < rows) prefetch(x, r + kAhead, 1, columns);
+    for (int64_t c = 0; c < columns; c += kLanes) {
+      const float* from = x.base + r * x.step + c;
+      const vf value = r >= rows ? vf{} : c < whole ? load(from) : load_first(from, columns - c);
+      store(into + (c / kPanel * capacity + r) * kPanel + c % kPanel, value);
+    }
   }
 }
 
@@ -146,22 +199,30 @@ THEIA_INLINE void transpose(vf (&x)[kLanes]) {
   }
 }
 
+/// kLanes tokens, or `tokens` of them and zeros, become columns at `to`.
+template <bool kWhole>
+THEIA_INLINE void pack_square(float* to, Rows x, int64_t tokens, int64_t columns) {
+  vf block[kLanes];
+#pragma GCC unroll 16
+  for (int i = 0; i < kLanes; ++i)
+    block[i] = kWhole ? load(x.base + i * x.step) : i < tokens ? load_first(x.base + i * x.step, columns) : vf{};
+  transpose(block);
+#pragma GCC unroll 16
+  for (int i = 0; i < kLanes; ++i)
+    if (kWhole || i < columns) store(to + i * kPanel, block[i]);
+}
+
 /// Packs the transpose of `rows` tokens: panels of tokens, [panel][columns][kPanel]; tokens past the last, up to a whole vector, are zero.
 THEIA_INLINE void pack_columns(float* into, Rows x, int64_t rows, int64_t columns) {
   for (int64_t r = 0; r < rows; r += kLanes) {
-    float* to = into + r / kPanel * columns * kPanel + r % kPanel;
+    prefetch(x, smaller(r + kLanes, rows), smaller(rows - smaller(r + kLanes, rows), kLanes), columns);
     for (int64_t c = 0; c < columns; c += kLanes) {
-      const int64_t n = smaller(columns - c, kLanes);
-      vf block[kLanes];
-#pragma GCC unroll 16
-      for (int i = 0; i < kLanes; ++i) block[i] = r + i < rows ? load_first(x.base + (r + i) * x.step + c, n) : vf{};
-      transpose(block);
-      if (n == kLanes) {
-#pragma GCC unroll 16
-        for (int i = 0; i < kLanes; ++i) store(to + (c + i) * kPanel, block[i]);
-      } else {
-        for (int i = 0; i < n; ++i) store(to + (c + i) * kPanel, block[i]);
-      }
+      float* to = into + r / kPanel * columns * kPanel + r % kPanel + c * kPanel;
+      const Rows from = {x.base + r * x.step + c, x.step};
+      if (rows - r >= kLanes && columns - c >= kLanes)
+        pack_square<true>(to, from, kLanes, kLanes);
+      else
+        pack_square<false>(to, from, rows - r, columns - c);
     }
   }
 }

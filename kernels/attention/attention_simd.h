@@ -4,64 +4,75 @@
 
 namespace theia::THEIA_ISA {
 
-/// Scores of `rows` packed queries (a multiple of kTileRows) with all keys: V vectors of panel p from vector v on.
-template <int V>
-THEIA_INLINE void score(float* scores, const float* q, int64_t q_panel, const float* keys, int64_t rows, int64_t hd, float scale) {
-  for (int64_t r = 0; r < rows; r += kTileRows) {
-    Tile<kTileRows, V> tile;
-    multiply(tile, q + r * kPanel, q_panel, keys, hd);
+/// Scores of R packed queries with V vectors of keys.
+template <int R, int V>
+THEIA_INLINE void score(float* scores, const float* q, int64_t q_panel, const float* keys, int64_t hd, float scale) {
+  Tile<R, V> tile;
+  multiply(tile, q, q_panel, keys, hd);
 #pragma GCC unroll 16
-    for (int i = 0; i < kTileRows; ++i)
+  for (int i = 0; i < R; ++i)
 #pragma GCC unroll 4
-      for (int v = 0; v < V; ++v) store(scores + (r + i) * kPanel + v * kLanes, tile.at[i][v] * scale);
-  }
+    for (int v = 0; v < V; ++v) store(scores + i * kPanel + v * kLanes, tile.at[i][v] * scale);
+}
+template <int V>
+THEIA_INLINE void score_all(float* scores, const float* q, int64_t panel, const float* keys, int64_t rows, int64_t hd, float scale) {
+  each_tile(
+      rows, [&](int64_t r) { score<kTall, V>(scores + r * kPanel, q + r * kPanel, panel, keys, hd, scale); },
+      [&](int64_t r) { score<kShort, V>(scores + r * kPanel, q + r * kPanel, panel, keys, hd, scale); });
 }
 
 /// Turns a row of M scores, one panel every `panel` floats, into exp(score - max). Returns the sum and writes the maximum.
 THEIA_INLINE float exponentials(float* row, int64_t panel, int64_t M, float* maximum) {
-  const int64_t last = (M - 1) / kPanel, tail = M - last * kPanel;
+  constexpr int kVectors = kPanel / kLanes;
+  const int64_t last = (M - 1) / kPanel;
+  const int tail = static_cast<int>(M - last * kPanel);
   float* end = row + last * panel;
   const vf low = set1(-__builtin_inff());
-  // Lanes past the last key become -inf and so probability 0.
-  for (int64_t c = 0; c < tail; c += kLanes)
-    if (tail - c < kLanes) store(end + c, lane_index() < static_cast<int>(tail - c) ? load(end + c) : low);
   vf m[2] = {low, low};
   for (float* p = row; p < end; p += panel)
 #pragma GCC unroll 4
-    for (int v = 0; v < kPanel / kLanes; ++v) m[v & 1] = vmax(m[v & 1], load(p + v * kLanes));
-  for (int64_t c = 0; c < tail; c += kLanes) m[0] = vmax(m[0], load(end + c));
+    for (int v = 0; v < kVectors; ++v) m[v & 1] = vmax(m[v & 1], load(p + v * kLanes));
+  for (int c = 0; c < tail; c += kLanes) m[0] = vmax(m[0], lane_index() < tail - c ? load(end + c) : low);
   const float max = reduce_max(vmax(m[0], m[1]));
-  vf sum[2] = {};
-  for (float* p = row; p < end; p += panel)
+  vf sum[kVectors] = {};
+  for (float* p = row; p < end; p += panel) {
+    vf e[kVectors];  // side by side: a power is a chain of a dozen dependent operations
 #pragma GCC unroll 4
-    for (int v = 0; v < kPanel / kLanes; ++v) {
-      const vf e = vexp(load(p + v * kLanes) - max);
-      store(p + v * kLanes, e);
-      sum[v & 1] += e;
-    }
-  for (int64_t c = 0; c < tail; c += kLanes) {
-    const vf e = vexp(load(end + c) - max);
-    store(end + c, e);
-    sum[0] += e;
+    for (int v = 0; v < kVectors; ++v) e[v] = probability(load(p + v * kLanes) - max);
+#pragma GCC unroll 4
+    for (int v = 0; v < kVectors; ++v) store(p + v * kLanes, e[v]), sum[v] += e[v];
   }
+  for (int c = 0; c < tail; c += kLanes) {
+    const vi valid = lane_index() < tail - c;  // the other lanes hold scores of no key
+    const vf e = probability((valid ? load(end + c) : set1(max)) - max);
+    store(end + c, e);
+    sum[0] += valid ? e : vf{};
+  }
+#pragma GCC unroll 4
+  for (int v = 1; v < kVectors; ++v) sum[0] += sum[v];
   *maximum = max;
-  return reduce_add(sum[0] + sum[1]);
+  return reduce_add(sum[0]);
 }
 
-/// out(r, :) = Σ_m p(r, m) · v(m, :) / sum(r) for V vectors of channels from `column` on.
-template <int V>
-THEIA_INLINE void average(Rows out, int64_t column, const float* p, int64_t p_panel, const float* values, const float* inverse, int64_t rows,
-                          int64_t M, int64_t hd) {
-  for (int64_t r = 0; r < rows; r += kTileRows) {
-    Tile<kTileRows, V> tile;
-    multiply(tile, p + r * kPanel, p_panel, values, M);
+/// out(r, :) = Σ_m p(r, m) · v(m, :) · inverse(r) for R queries, of which `rows` are wanted, and V vectors of `columns` channels.
+template <int R, int V>
+THEIA_INLINE void average(Rows out, const float* p, int64_t panel, const float* values, const float* inverse, int64_t rows, int64_t M,
+                          int64_t columns) {
+  Tile<R, V> tile;
+  multiply(tile, p, panel, values, M);
 #pragma GCC unroll 16
-    for (int i = 0; i < kTileRows; ++i)
-      if (r + i < rows)
+  for (int i = 0; i < R; ++i)
+    if (i < rows)
 #pragma GCC unroll 4
-        for (int v = 0; v < V; ++v)
-          store_first(out.base + (r + i) * out.step + column + v * kLanes, tile.at[i][v] * inverse[r + i], hd - column - v * kLanes);
-  }
+      for (int v = 0; v < V; ++v) store_first(out.base + i * out.step + v * kLanes, tile.at[i][v] * inverse[i], columns - v * kLanes);
+}
+template <int V>
+THEIA_INLINE void average_all(Rows out, const float* p, int64_t panel, const float* values, const float* inverse, int64_t rows, int64_t M,
+                              int64_t columns) {
+  each_tile(
+      rows,
+      [&](int64_t r) { average<kTall, V>(from_token(out, r), p + r * kPanel, panel, values, inverse + r, rows - r, M, columns); },
+      [&](int64_t r) { average<kShort, V>(from_token(out, r), p + r * kPanel, panel, values, inverse + r, rows - r, M, columns); });
 }
 
 namespace {
@@ -69,19 +80,19 @@ namespace {
 /// One chunk of at most plan.chunk queries of a head.
 void attend(const AttentionPlan& plan, Rows q, Rows out, float* lse, const float* keys, const float* values, float* scratch, int64_t rows,
             int64_t M, int64_t hd, float scale) {
-  const int64_t panel = plan.chunk * kPanel, padded = (rows + kTileRows - 1) / kTileRows * kTileRows;
+  const int64_t panel = plan.chunk * kPanel;
   float* queries = scratch;
   float* scores = scratch + panels_of(hd) * panel;
-  pack_rows(queries, plan.chunk, q, rows, padded, hd);
+  pack_rows(queries, plan.chunk, q, rows, padded_rows(rows), hd);
   for (int64_t p = 0; p < panels_of(M); ++p) {
     const int n = vectors_of(M, p);
     for (int v = 0; v < n; v += 2) {
       float* to = scores + p * panel + v * kLanes;
       const float* from = keys + p * hd * kPanel + v * kLanes;
       if (v + 2 <= n)
-        score<2>(to, queries, panel, from, padded, hd, scale);
+        score_all<2>(to, queries, panel, from, rows, hd, scale);
       else
-        score<1>(to, queries, panel, from, padded, hd, scale);
+        score_all<1>(to, queries, panel, from, rows, hd, scale);
     }
   }
   alignas(64) float maximum[kMaxChunk] = {}, sum[kMaxChunk] = {}, inverse[kMaxChunk] = {};
@@ -96,10 +107,11 @@ void attend(const AttentionPlan& plan, Rows q, Rows out, float* lse, const float
     for (int v = 0; v < n; v += 2) {
       const float* from = values + p * M * kPanel + v * kLanes;
       const int64_t column = p * kPanel + v * kLanes;
+      const Rows to = {out.base + column, out.step};
       if (v + 2 <= n)
-        average<2>(out, column, scores, panel, from, inverse, rows, M, hd);
+        average_all<2>(to, scores, panel, from, inverse, rows, M, hd - column);
       else
-        average<1>(out, column, scores, panel, from, inverse, rows, M, hd);
+        average_all<1>(to, scores, panel, from, inverse, rows, M, hd - column);
     }
   }
 }
@@ -125,7 +137,7 @@ void attention(const AttentionArgs& a, const Context& context) {
     for (int64_t c = 0; c < chunks; ++c) {
       const int64_t first = (from + cut(count, chunks, c)) * kRowBlock;
       const int64_t rows = smaller((from + cut(count, chunks, c + 1)) * kRowBlock, N) - first;
-      attend(plan, {q.base + first * q.step, q.step}, {out.base + first * out.step, out.step}, lse + first, packed, packed + key_floats, own,
+      attend(plan, from_token(q, first), from_token(out, first), lse + first, packed, packed + key_floats, own,
              rows, M, hd, scale);
     }
   };

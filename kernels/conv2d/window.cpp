@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "kernels/core/checks.h"
+#include "kernels/pack/pack.h"
 
 namespace theia {
 
@@ -32,8 +33,8 @@ void check_weights(const char* op, const char* field, const Tensor& w) {
 }
 
 void check_panels(const char* op, const Tensor& panels, const Tensor& w, bool backward) {
-  const int64_t taps = w.size[1] * w.size[2], n = w.size[backward ? 3 : 0], run = w.size[backward ? 0 : 3];
-  expect_shape(op, "packed", panels, {(n + kPanel - 1) / kPanel * kPanel * taps * run});
+  const PackUse use = backward ? PackUse::backward : PackUse::forward;
+  expect_shape(op, "packed", panels, {packed_elements(w.size[0], w.size[1] * w.size[2], w.size[3], use)});
   expect_contiguous(op, "packed", panels);
 }
 

@@ -41,23 +41,44 @@ RowMap rows_of(const Tensor& map, int64_t height, int64_t width, int64_t step) {
 
 float* data_of(const Tensor& t) { return t.present() ? t.ptr<float>() : nullptr; }
 
-/// Patches of a map: row (image, y, x) of a grid height x width, tap j at map position y·step + dy[j], x·step + dx[j].
-Operand patches_of(const Tensor& map, const float* mask, int64_t height, int64_t width, int64_t step, int64_t taps) {
+/// Patches of a map: row (image, y, x) of a grid height x width, taps at map position y·step − padding + ky, x·step − padding + kx. The taps of
+/// a row of the window are one stretch of memory where the map's positions are packed.
+Operand patches_of(const Tensor& map, const float* mask, int64_t height, int64_t width, const Window& window, const TapGrid& taps) {
   Operand o{};
   o.source = Source::patches;
   o.data = data_of(map);
   o.mask = mask;
   o.rows = {height, width, map.stride[0], map.stride[1], map.stride[2]};
   o.height = map.size[1], o.width = map.size[2];
-  o.step_y = o.step_x = step;
-  o.taps = taps, o.run = map.size[3];
+  o.step_y = o.step_x = window.stride;
+  const int64_t together = map.stride[2] == map.size[3] ? taps.nx : 1;
+  o.stretch = together > 1;
+  o.taps = taps.count() / together, o.run = together * map.size[3];
+  for (int64_t j = 0; j < o.taps; ++j) {
+    o.dy[j] = static_cast<int16_t>(taps.ky(j * together) - window.padding);
+    o.dx[j] = static_cast<int16_t>(taps.kx(j * together) - window.padding);
+  }
+  return o;
+}
+
+/// The same for one residue of the positions of a big map read from the small one: exact divisions, as the taps are those whose distance is a
+/// multiple of the stride.
+Operand residue_patches_of(const Tensor& map, const float* mask, int64_t height, int64_t width, int64_t ry, int64_t rx, const Window& window,
+                           const TapGrid& taps) {
+  Operand o = patches_of(map, mask, height, width, {1, 1, 1, 0}, {0, 0, 1, 1, 1});
+  o.taps = taps.count();
+  for (int64_t j = 0; j < o.taps; ++j) {
+    o.dy[j] = static_cast<int16_t>((ry + window.padding - taps.ky(j)) / window.stride);
+    o.dx[j] = static_cast<int16_t>((rx + window.padding - taps.kx(j)) / window.stride);
+  }
   return o;
 }
 
 /// A single tap that never leaves the map is a matrix, which may be read in place.
 void simplify(Operand& o, const Tensor& map) {
-  const int64_t dy = o.dy[0], dx = o.dx[0];
-  if (o.taps != 1 || dy < 0 || dx < 0 || (o.rows.gh - 1) * o.step_y + dy >= o.height || (o.rows.gw - 1) * o.step_x + dx >= o.width) return;
+  const int64_t dy = o.dy[0], dx = o.dx[0], last_y = (o.rows.gh - 1) * o.step_y + dy;
+  const int64_t last_x = (o.rows.gw - 1) * o.step_x + dx + o.run / map.size[3] - 1;
+  if (o.taps != 1 || dy < 0 || dx < 0 || last_y >= o.height || last_x >= o.width) return;
   const int64_t shift = dy * map.stride[1] + dx * map.stride[2];
   o.source = Source::matrix;
   o.data = static_cast<const float*>(o.data) + shift;
@@ -129,12 +150,7 @@ void for_products(const Gather& a, const Window& window, F&& use) {
       const bool adjacent = a.panels.present() || a.backward || step == 1;
       for_tap_parts(all, adjacent ? kMaxTaps : 1, [&](const TapGrid& taps, bool first, bool last) {
         Gemm g = make_gemm(m, n, taps.count() * run, nullptr, 0);
-        g.a = patches_of(a.in, mask, gh, gw, a.up ? 1 : window.stride, taps.count());
-        for (int64_t j = 0; j < taps.count(); ++j) {
-          // Exact divisions: the taps are those whose distance is a multiple of the step.
-          g.a.dy[j] = static_cast<int16_t>(a.up ? (ry + window.padding - taps.ky(j)) / step : taps.ky(j) - window.padding);
-          g.a.dx[j] = static_cast<int16_t>(a.up ? (rx + window.padding - taps.kx(j)) / step : taps.kx(j) - window.padding);
-        }
+        g.a = a.up ? residue_patches_of(a.in, mask, gh, gw, ry, rx, window, taps) : patches_of(a.in, mask, gh, gw, window, taps);
         simplify(g.a, a.in);
         g.b = weights_of(a, window, taps);
         emit(g, first, last);
@@ -151,11 +167,7 @@ void for_products(const WeightGrad& a, const Window& window, F&& use) {
   for_tap_parts({0, 0, 1, window.kh, window.kw}, kMaxTaps, [&](const TapGrid& taps, bool, bool) {
     const int64_t first = taps.ky0 * window.kw + taps.kx0, count = taps.count();
     float* dw = data_of(a.dw) + first * i_size;
-    Operand patches = patches_of(a.up ? a.dy : a.x, a.up ? mask : nullptr, height, width, window.stride, count);
-    for (int64_t j = 0; j < count; ++j) {
-      patches.dy[j] = static_cast<int16_t>(taps.ky(j) - window.padding);
-      patches.dx[j] = static_cast<int16_t>(taps.kx(j) - window.padding);
-    }
+    const Operand patches = patches_of(a.up ? a.dy : a.x, a.up ? mask : nullptr, height, width, window, taps);
     Operand plain = matrix(data_of(small), 0);
     plain.rows = rows_of(small, height, width, 1);
     Gemm g;
@@ -166,8 +178,8 @@ void for_products(const WeightGrad& a, const Window& window, F&& use) {
       g.b = plain;
     } else {  // rows o, columns (tap, i)
       g = make_gemm(o_size, count * i_size, positions, dw, row);
-      g.groups = count;
-      for (int64_t j = 0; j < count; ++j) g.group_offset[j] = j * i_size;
+      g.groups = patches.taps;
+      for (int64_t j = 0; j < g.groups; ++j) g.group_offset[j] = j * patches.run;
       plain.mask = mask;
       g.a = plain;
       g.b = patches;

@@ -41,6 +41,7 @@ struct Operand {
   int64_t taps;            // also packed with selected taps
   int64_t run;             // contiguous elements a tap reads
   int16_t dy[kMaxTaps], dx[kMaxTaps];
+  bool stretch;  // floats: a run covers several positions, which lie packed in a row of the map; those outside are 0
   // patches of bytes: element = table[channel · 256 + byte], channel = c % channels. Null: the data are floats. A run of more than one
   // position is a horizontal stretch of the map that must lie inside it.
   const void* table;

@@ -11,8 +11,10 @@ namespace {
 template <class T>
 void fetch(const Operand& o, int64_t i, int64_t j, int64_t n, T* out) {
   const T* data = static_cast<const T*>(o.data);
+  const T* mask = static_cast<const T*>(o.mask);
+  const auto element = [&](int64_t at) { return mask && !(mask[at] > T(0)) ? T(0) : data[at]; };
   if (o.source == Source::matrix) {
-    for (int64_t e = 0; e < n; ++e) out[e] = data[row_offset(o.rows, i) + j + e];
+    for (int64_t e = 0; e < n; ++e) out[e] = element(row_offset(o.rows, i) + j + e);
     return;
   }
   const int64_t image = i / (o.rows.gh * o.rows.gw), gy = i / o.rows.gw % o.rows.gh, gx = i % o.rows.gw;
@@ -20,12 +22,13 @@ void fetch(const Operand& o, int64_t i, int64_t j, int64_t n, T* out) {
     const int64_t t = (j + e) / o.run, c = (j + e) % o.run;
     const int64_t y = gy * o.step_y + o.dy[t], x = gx * o.step_x + o.dx[t];
     const int64_t at = image * o.rows.b + y * o.rows.y + x * o.rows.x + c;
-    if (y < 0 || y >= o.height || x < 0 || x >= o.width)
+    const int64_t last_x = o.stretch ? x + c / o.rows.x : x;
+    if (y < 0 || y >= o.height || last_x < 0 || last_x >= o.width)
       out[e] = T(0);
     else if (o.table)
       out[e] = static_cast<const T*>(o.table)[c % o.channels * 256 + static_cast<const uint8_t*>(o.data)[at]];
     else
-      out[e] = data[at];
+      out[e] = element(at);
   }
 }
 
@@ -60,6 +63,8 @@ T gelu(T x, T& slope) {
 template <class T>
 void finish(const Gemm& g, int64_t row, int64_t column, int64_t at, T x) {
   if (g.bias) x += static_cast<const T*>(g.bias)[column];
+  const auto add_residual = [&] { x += static_cast<const T*>(g.residual)[row_offset(g.residual_rows, row) + column]; };
+  if (g.residual && g.residual_first) add_residual();
   if (g.activation == Activation::relu) x = x < T(0) ? T(0) : x;  // NaN stays
   if (g.activation == Activation::gelu) {
     T slope;
@@ -70,7 +75,7 @@ void finish(const Gemm& g, int64_t row, int64_t column, int64_t at, T x) {
     const T f = static_cast<const T*>(g.multiplier)[row_offset(g.multiplier_rows, row) + column];
     x = g.multiply == Multiply::value ? x * f : f > T(0) ? x : T(0);
   }
-  if (g.residual) x += static_cast<const T*>(g.residual)[row_offset(g.residual_rows, row) + column];
+  if (g.residual && !g.residual_first) add_residual();
   T* c = static_cast<T*>(g.c) + at;
   *c = g.accumulate ? *c + x : x;
 }

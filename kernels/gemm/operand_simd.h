@@ -42,14 +42,25 @@ THEIA_INLINE void copy_elements(const Operand& o, int64_t offset, int64_t n, flo
   }
 }
 
+THEIA_INLINE void clear(float* out, int64_t n) {
+  for (int64_t i = 0; i < n; i += kLanes) store_n(out + i, vf{}, static_cast<int>(n - i < kLanes ? n - i : kLanes));
+}
+
 /// Elements c .. c + n of tap t at a grid position.
 THEIA_INLINE void copy_tap(const Operand& o, const Cursor& at, int64_t t, int64_t c, int64_t n, float* out) {
   const int64_t y = at.y * o.step_y + o.dy[t], x = at.x * o.step_x + o.dx[t];
-  if (y < 0 || y >= o.height || x < 0 || x >= o.width) {
-    for (int64_t i = 0; i < n; i += kLanes) store_n(out + i, vf{}, static_cast<int>(n - i < kLanes ? n - i : kLanes));
+  if (y < 0 || y >= o.height) return clear(out, n);
+  const int64_t offset = at.image * o.rows.b + y * o.rows.y + x * o.rows.x + c;
+  if (o.stretch) {  // positions are packed: what lies left and right of the map is known by counting elements
+    const int64_t begin = x * o.rows.x + c, end = o.width * o.rows.x;
+    const int64_t left = begin >= 0 ? 0 : -begin < n ? -begin : n;
+    const int64_t rest = begin + n <= end ? n - left : end - begin > left ? end - begin - left : 0;
+    if (left > 0) clear(out, left);
+    copy_elements(o, offset + left, rest, out + left);
+    if (left + rest < n) clear(out + left + rest, n - left - rest);
     return;
   }
-  const int64_t offset = at.image * o.rows.b + y * o.rows.y + x * o.rows.x + c;
+  if (x < 0 || x >= o.width) return clear(out, n);
   if (!o.table) return copy_elements(o, offset, n, out);
   const uint8_t* in = static_cast<const uint8_t*>(o.data) + offset;
   const float* table = static_cast<const float*>(o.table);

@@ -1,6 +1,6 @@
-import { readFileSync } from 'node:fs';
 import { TheiaError, fileError, type ErrorCode } from '../errors.js';
 import { nearest } from '../suggest.js';
+import { packageVersion } from '../version.js';
 import { helpText, parseVerbArgs } from './args.js';
 import { installSignals } from './signals.js';
 import { KNOWN_VERBS, VERBS, type VerbEntry } from './verbs.js';
@@ -46,11 +46,6 @@ export function errorText(error: unknown): string {
   return `${lines.join('\n')}\n`;
 }
 
-function version(): string {
-  const text = readFileSync(new URL('../../../package.json', import.meta.url), 'utf8');
-  return (JSON.parse(text) as { version: string }).version;
-}
-
 function usage(verbs: readonly VerbEntry[]): string {
   const width = Math.max(10, ...verbs.map((verb) => verb.name.length + 2));
   const list = verbs.map((verb) => `  ${verb.name.padEnd(width)}${verb.summary}\n`).join('');
@@ -61,7 +56,7 @@ function findVerb(name: string, verbs: readonly VerbEntry[]): VerbEntry {
   const entry = verbs.find((verb) => verb.name === name);
   if (entry !== undefined) return entry;
   if (KNOWN_VERBS.includes(name)) {
-    throw new TheiaError('ERR_UNSUPPORTED', `theia ${name}: this verb is not built in version ${version()}`, {
+    throw new TheiaError('ERR_UNSUPPORTED', `theia ${name}: this verb is not built in version ${packageVersion()}`, {
       hint: 'theia --help lists what is',
     });
   }
@@ -92,7 +87,7 @@ export async function main(argv: readonly string[], verbs: readonly VerbEntry[] 
       return 0;
     }
     if (first === '--version' || first === '-V') {
-      output.out(`${version()}\n`);
+      output.out(`${packageVersion()}\n`);
       return 0;
     }
     if (first === undefined) throw new TheiaError('ERR_ARGS', 'expected a verb, got none', { hint: 'theia --help lists the verbs' });

@@ -13,10 +13,12 @@ export type Verb = {
 export type VerbEntry = { name: string; summary: string; load: () => Promise<{ verb: Verb }> };
 
 /**
- * The verbs that are built; one line each, such as
- * `{ name: 'doctor', summary: 'prints what this machine offers', load: () => import('./doctor.js') },`
+ * The verbs that are built; one line each.
  */
-export const VERBS: readonly VerbEntry[] = [];
+export const VERBS: readonly VerbEntry[] = [
+  { name: 'train', summary: 'distils a student from stored teacher features', load: () => import('./train.js') },
+  { name: 'doctor', summary: 'prints what this machine and this installation offer', load: () => import('./doctor.js') },
+];
 
 /** Every verb of the program as planned. One that is not in the table is known but not built. */
 export const KNOWN_VERBS: readonly string[] = ['train', 'encode', 'parity', 'features', 'export', 'analyze', 'doctor'];

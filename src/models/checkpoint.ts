@@ -95,6 +95,37 @@ export function loadWeights(model: Theia, file: SafetensorsFile, label: string, 
   for (const s of wanted) arena.load(s.key, file.float32(s.key));
 }
 
+/** How the backbone's tensors are called in files that may start a student: ours, and DeiT or ViT as Hugging Face saves them. */
+const BACKBONE_PREFIXES = ['backbone.model.', 'deit.', 'vit.', ''];
+
+/**
+ * Starts a model from a Theia checkpoint (the translators too, where all of them are there in the right shape) or from a DeiT/ViT one.
+ * @throws ERR_CORRUPT naming what of the backbone is missing or mis-shaped
+ */
+export function loadInitialWeights(model: Theia, path: string): void {
+  const { weights } = modelFiles(path);
+  using file = SafetensorsFile.open(weights);
+  const ours = 'backbone.model.';
+  const prefix = BACKBONE_PREFIXES.find((p) => file.has(`${p}embeddings.position_embeddings`));
+  if (prefix === undefined)
+    throw new TheiaError('ERR_CORRUPT', `${weights}: expected the weights of a Theia, DeiT or ViT model, got ${some(file.names())}`);
+  const { arena } = model;
+  const nameOf = (key: string): string => (key.startsWith(ours) ? prefix + key.slice(ours.length) : key);
+  const fits = (key: string, shape: readonly number[]): boolean =>
+    file.has(nameOf(key)) && file.info(nameOf(key)).shape.join() === shape.join();
+  const backbone = arena.segments.filter((s) => s.key.startsWith(ours));
+  const faults = backbone
+    .filter((s) => !fits(s.key, s.fileShape))
+    .map(
+      (s) =>
+        `${nameOf(s.key)}: expected [${s.fileShape.join(',')}], got ${file.has(nameOf(s.key)) ? `[${file.info(nameOf(s.key)).shape.join(',')}]` : 'none'}`,
+    );
+  if (faults.length > 0) throw new TheiaError('ERR_CORRUPT', `${weights}: the backbone's tensors do not fit: ${some(faults)}`);
+  const rest = arena.segments.filter((s) => !s.key.startsWith(ours));
+  const all = rest.every((s) => fits(s.key, s.fileShape));
+  for (const s of all ? arena.segments : backbone) arena.load(s.key, file.float32(nameOf(s.key)));
+}
+
 /** Writes a model's values under the original's key names, shapes and layouts, float32. */
 export function saveWeights(model: Theia, path: string, metadata: Record<string, string> = {}): void {
   const { arena } = model;

@@ -23,6 +23,10 @@ export interface Addon {
   cosine(x: number): number;
   power(x: number, y: number): number;
   machine(): Machine;
+  /** GFLOP/s that this many threads reach with the instruction set in use, measured now (20 ms) */
+  peak(threads?: number): number;
+  /** GB/s, read plus written, of a large copy on all threads, measured now */
+  copyBandwidth(): number;
 }
 
 /** Bytes and counts of this environment's native memory. */

@@ -35,7 +35,8 @@ let loadedFrom: string | undefined;
 
 /**
  * The addon, loaded at first use.
- * @throws TheiaError ERR_NATIVE_LOAD that lists what was tried, why it failed, and the command that mends it
+ * @throws TheiaError ERR_NATIVE_LOAD that lists what was tried, why it failed, and the command that mends it; ERR_CONFIG if THEIA_CPU
+ *   names no instruction set of this machine
  */
 export function addon(): Addon {
   if (loaded) return loaded;
@@ -54,6 +55,8 @@ export function addon(): Addon {
       loadedFrom = file;
       return found;
     } catch (error) {
+      // It loaded and refused to start: THEIA_CPU asks for what this machine lacks.
+      if ((error as { code?: unknown }).code === 'ERR_CONFIG') throw new TheiaError('ERR_CONFIG', (error as Error).message);
       tried.push(`${shown}: ${explain(error as Error)} (${(error as Error).message})`);
     }
   }

@@ -40,9 +40,37 @@ function writeCall(name: OpName, args: object): number {
   return op;
 }
 
+/** Sums of what ops cost while measureCost runs. */
+export interface Cost {
+  flops: number;
+  bytes: number;
+  calls: number;
+}
+
+let meter: Cost | undefined;
+
+/** Runs fn and adds up the operations and the least traffic of every op that it dispatches (replayed plans not included). */
+export function measureCost(fn: () => void): Cost {
+  const before = meter;
+  const own = { flops: 0, bytes: 0, calls: 0 };
+  meter = own;
+  try {
+    fn();
+  } finally {
+    meter = before;
+  }
+  return own;
+}
+
 /** Runs one op (and records it while a plan is recorded). Shapes, dtypes and bounds are checked by the addon. */
 export function dispatch<N extends OpName>(name: N, args: OpArgs[N]): void {
   const op = writeCall(name, args);
+  if (meter) {
+    const { flops, bytes } = addon().cost(op, area);
+    meter.flops += flops;
+    meter.bytes += bytes;
+    meter.calls += 1;
+  }
   addon().dispatch(op, area);
 }
 

@@ -252,8 +252,12 @@ test('huge scores do not overflow, -inf is probability 0, NaN and +inf make thei
       const { out, lse } = runCase(c, 'float32', set) as { out: Values; lse: Values };
       const v = c.tensors['v']!.values!;
       const rowOf = (r: number): Values => out.slice(4 * r, 4 * r + 4);
-      same(rowOf(0), Float64Array.from([4, 5, 6, 7], (i) => Math.fround(v[i]!)), 'all weight on key 1');
-      assert.is(lse[0], Math.fround(Math.fround(1e30) * 5));
+      same(
+        rowOf(0),
+        Float64Array.from([4, 5, 6, 7], (i) => Math.fround(v[i]!)),
+        'all weight on key 1',
+      );
+      assert.ok(Math.abs(lse[0]! / 5e30 - 1) < 1e-6);
       for (const x of rowOf(1)) assert.ok(Number.isFinite(x));
       for (const r of [4, 6]) assert.ok(rowOf(r).every(Number.isNaN), `row ${r} is NaN`);
       for (const r of [2, 3, 5, 7, 8]) assert.ok(rowOf(r).every(Number.isFinite), `row ${r} is finite beside NaN rows`);

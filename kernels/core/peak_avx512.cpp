@@ -1,0 +1,2 @@
+#define THEIA_ISA avx512
+#include "kernels/core/peak_simd.h"
