@@ -8,6 +8,7 @@ import type { ParityPlan, ParityTarget } from '../parity/run.js';
 import type { Theia } from '../models/theia.js';
 import type { Args } from './args.js';
 import { DEVICE_OPTIONS, checkDType, deviceOf } from './device.js';
+import { printable } from './printable.js';
 import type { Verb } from './verbs.js';
 
 const DEFAULT_RTOL = 1e-4;
@@ -105,10 +106,10 @@ function text(rows: readonly ParityRow[], notCompared: readonly string[]): strin
       ...(r.samples === undefined ? [] : [`${r.samples} samples`]),
       ...(r.ok ? [] : ['FAILS']),
     ];
-    return `${r.name.padEnd(width)}  ${shape}  ${judged}  abs ${number(r.abs)} at [${r.at.join(',')}]  limit ${r.limit.toExponential(2)}${notes.length > 0 ? `  ${notes.join(', ')}` : ''}`;
+    return `${printable(r.name).padEnd(width)}  ${shape}  ${judged}  abs ${number(r.abs)} at [${r.at.join(',')}]  limit ${r.limit.toExponential(2)}${notes.length > 0 ? `  ${notes.join(', ')}` : ''}`;
   });
   const bad = rows.filter((r) => !r.ok).length;
-  const rest = notCompared.length > 0 ? [`not compared: ${notCompared.join(', ')}`] : [];
+  const rest = notCompared.length > 0 ? [`not compared: ${notCompared.map(printable).join(', ')}`] : [];
   return [...lines, ...rest, `${rows.length} compared, ${bad} above the limit or not finite`, ''].join('\n');
 }
 

@@ -1,5 +1,6 @@
 import { TheiaError } from '../errors.js';
 import type { MetricsRow } from '../train/metrics.js';
+import { printable } from './printable.js';
 import { onStop, signalExitCode } from './signals.js';
 import type { StopSignal } from './signals.js';
 import type { Args } from './args.js';
@@ -74,7 +75,7 @@ async function run(args: Args): Promise<number> {
     const result = await runTraining(config, {
       ...(from ? { resume: from } : {}),
       stop: () => signal !== undefined,
-      onNotice: (text) => (progress ? progress.note(text) : process.stderr.write(`${text}\n`)),
+      onNotice: (text) => (progress ? progress.note(printable(text)) : process.stderr.write(`${printable(text)}\n`)),
       onCheckpoint: (path) => progress?.note(`saved ${path}`),
       onRow: (row, total) => {
         progress ??= new Progress({ total, first: row.step - 1 });
