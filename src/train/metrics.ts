@@ -57,7 +57,7 @@ function writeAll(fd: number, bytes: Uint8Array): void {
 }
 
 /** Calls `line` for every line, newline included; the last one may lack it. Reads in pieces, as a long run's file is large. */
-function eachLine(fd: number, line: (bytes: Buffer) => void): void {
+export function eachLine(fd: number, line: (bytes: Buffer) => void): void {
   let rest: Buffer = Buffer.alloc(0);
   const chunk = Buffer.alloc(CHUNK);
   for (let at = 0; ;) {
