@@ -1,6 +1,6 @@
 // Builds the addon with cmake-js: build/Release/theia.node. Further arguments go to cmake-js, e.g. --CDTHEIA_SANITIZE=address --out build-asan.
 import { spawnSync } from 'node:child_process';
-import { existsSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -22,7 +22,14 @@ try {
   process.exit(2);
 }
 const args = process.argv.slice(2);
-// `build`, not `compile`: it configures only when needed. With new -D options the cache must be made anew.
-const verb = existsSync(join(root, 'build', 'CMakeCache.txt')) && args.some((a) => a.startsWith('--CD')) ? 'rebuild' : 'build';
+const outAt = args.findIndex((a) => a === '--out' || a === '-O');
+const cache = join(root, outAt < 0 ? 'build' : args[outAt + 1], 'CMakeCache.txt');
+// `build`, not `compile`: it configures only when needed. With other -D options than last time the cache must be made anew.
+const known = existsSync(cache) ? readFileSync(cache, 'utf8').split('\n') : undefined;
+const changed = args
+  .filter((a) => a.startsWith('--CD'))
+  .map((a) => a.slice(4).split('='))
+  .some(([name, value]) => known && !known.some((line) => line.startsWith(`${name}:`) && line.endsWith(`=${value}`)));
+const verb = changed ? 'rebuild' : 'build';
 const result = spawnSync(process.execPath, [cli, verb, ...args], { cwd: root, stdio: 'inherit' });
 process.exit(result.status ?? 1);

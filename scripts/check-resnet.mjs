@@ -4,13 +4,12 @@
 import { spawnSync } from 'node:child_process';
 import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
+import { build, prepareModules, root } from './support/prepare.mjs';
 
 const PHOTOS = 12;
 const SCORE_LIMIT = 1e-4;
 const FEATURE_LIMIT = 1e-4;
 
-const root = fileURLToPath(new URL('..', import.meta.url));
 const bench = join(root, 'bench');
 
 function npm(args, cwd) {
@@ -28,8 +27,11 @@ function fail(reason) {
   process.exit(1);
 }
 
-if (!existsSync(join(root, 'dist/src/models/resnet.js')) || !existsSync(join(root, 'build/Release/theia.node'))) {
-  if (!npm(['run', '-s', 'build'], root).ok) fail('npm run build failed');
+try {
+  prepareModules();
+  build();
+} catch (error) {
+  fail(error.message);
 }
 const from = (path) => import(new URL(`../dist/src/${path}`, import.meta.url));
 const { fetchPackage, RegistryUnreachableError, isUnreachable } = await from('data/fetch.js');

@@ -124,9 +124,7 @@ AttentionPlan plan(const AttentionGradArgs& a) {
 int64_t workspace(const AttentionArgs& a, int threads) {
   return std::max(a.k.size[1] * 8, bytes_of_plan(plan(a), a.q.size[0] * a.q.size[2], threads));
 }
-int64_t workspace(const AttentionGradArgs& a, int threads) {
-  return bytes_of_plan(plan(a), a.q.size[0] * a.q.size[2], threads);
-}
+int64_t workspace(const AttentionGradArgs& a, int threads) { return bytes_of_plan(plan(a), a.q.size[0] * a.q.size[2], threads); }
 
 double flops(const AttentionArgs& a) { return 2 * products(a); }
 double flops(const AttentionGradArgs& a) { return 5 * products(a); }

@@ -19,8 +19,8 @@ struct AttentionArgs {
 };
 
 inline constexpr Field kAttentionFields[] = {
-    THEIA_TENSOR(AttentionArgs, q, in, kReal, 4, 4),   THEIA_TENSOR(AttentionArgs, k, in, kReal, 4, 4),
-    THEIA_TENSOR(AttentionArgs, v, in, kReal, 4, 4),   THEIA_TENSOR(AttentionArgs, out, out, kReal, 4, 4),
+    THEIA_TENSOR(AttentionArgs, q, in, kReal, 4, 4),      THEIA_TENSOR(AttentionArgs, k, in, kReal, 4, 4),
+    THEIA_TENSOR(AttentionArgs, v, in, kReal, 4, 4),      THEIA_TENSOR(AttentionArgs, out, out, kReal, 4, 4),
     THEIA_TENSOR(AttentionArgs, lse, saved, kReal, 3, 3), THEIA_FLOAT(AttentionArgs, scale),
 };
 

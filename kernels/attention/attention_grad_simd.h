@@ -9,8 +9,8 @@ namespace {
 /// Scratch of one thread for one chunk of queries; panels of all four matrices are `panel` floats apart.
 struct GradChunk {
   int64_t panel;
-  float *q, *dout;     // packed rows
-  float *p, *ds;       // probabilities; gradient of the unscaled scores, with the scale in it
+  float *q, *dout;  // packed rows
+  float *p, *ds;    // probabilities; gradient of the unscaled scores, with the scale in it
   float lse[kMaxChunk], delta[kMaxChunk];
 };
 
@@ -45,7 +45,8 @@ THEIA_INLINE void differentiate(const GradChunk& c, const PackedHead& head, int6
     }
 }
 template <int V>
-THEIA_INLINE void differentiate_all(const GradChunk& c, const PackedHead& head, int64_t at, int64_t from, int64_t rows, int64_t hd, float scale) {
+THEIA_INLINE void differentiate_all(const GradChunk& c, const PackedHead& head, int64_t at, int64_t from, int64_t rows, int64_t hd,
+                                    float scale) {
   each_tile(
       rows, [&](int64_t r) { differentiate<kTall, V>(c, head, at, from, r, hd, scale); },
       [&](int64_t r) { differentiate<kShort, V>(c, head, at, from, r, hd, scale); });
@@ -70,7 +71,8 @@ THEIA_INLINE void query_gradient_all(Rows dq, const float* ds, int64_t panel, co
 }
 
 /// sums(m, :) (+)= Σ_r a(r, m) · b(r, :) over the rows of a chunk, all keys m, all channels. sums has panels of `sum_rows` rows.
-void gather_all(float* sums, int64_t sum_rows, const float* a, const float* b, int64_t panel, int64_t rows, int64_t M, int64_t hd, bool add) {
+void gather_all(float* sums, int64_t sum_rows, const float* a, const float* b, int64_t panel, int64_t rows, int64_t M, int64_t hd,
+                bool add) {
   for (int64_t p = 0; p < panels_of(M); ++p)
     for (int64_t j = 0; j < panels_of(hd); ++j) {
       const int n = vectors_of(hd, j);
@@ -194,8 +196,8 @@ void attention_grad(const AttentionGradArgs& a, const Context& context) {
   });
   context.pool->run(2 * heads, [&](int64_t i, int) {
     const Tensor& to = i % 2 ? a.dv : a.dk;
-    add_parts(rows_of(to, H, i / 2), all_sums + i / 2 * plan.parts * plan.sum_floats + i % 2 * half, sum_rows, plan.sum_floats, plan.parts, M,
-              hd);
+    add_parts(rows_of(to, H, i / 2), all_sums + i / 2 * plan.parts * plan.sum_floats + i % 2 * half, sum_rows, plan.sum_floats, plan.parts,
+              M, hd);
   });
 }
 

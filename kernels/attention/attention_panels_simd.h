@@ -185,7 +185,8 @@ THEIA_INLINE void transpose(vf (&x)[kLanes]) {
 #pragma GCC unroll 4
   for (int c = 0; c < 4; ++c) {
 #if defined(__AVX512F__)
-    const __m512 even0 = _mm512_shuffle_f32x4((__m512)u[c], (__m512)u[4 + c], 0x88), odd0 = _mm512_shuffle_f32x4((__m512)u[c], (__m512)u[4 + c], 0xdd);
+    const __m512 even0 = _mm512_shuffle_f32x4((__m512)u[c], (__m512)u[4 + c], 0x88),
+                 odd0 = _mm512_shuffle_f32x4((__m512)u[c], (__m512)u[4 + c], 0xdd);
     const __m512 even1 = _mm512_shuffle_f32x4((__m512)u[8 + c], (__m512)u[12 + c], 0x88);
     const __m512 odd1 = _mm512_shuffle_f32x4((__m512)u[8 + c], (__m512)u[12 + c], 0xdd);
     x[c] = (vf)_mm512_shuffle_f32x4(even0, even1, 0x88);

@@ -70,8 +70,7 @@ template <int V>
 THEIA_INLINE void average_all(Rows out, const float* p, int64_t panel, const float* values, const float* inverse, int64_t rows, int64_t M,
                               int64_t columns) {
   each_tile(
-      rows,
-      [&](int64_t r) { average<kTall, V>(from_token(out, r), p + r * kPanel, panel, values, inverse + r, rows - r, M, columns); },
+      rows, [&](int64_t r) { average<kTall, V>(from_token(out, r), p + r * kPanel, panel, values, inverse + r, rows - r, M, columns); },
       [&](int64_t r) { average<kShort, V>(from_token(out, r), p + r * kPanel, panel, values, inverse + r, rows - r, M, columns); });
 }
 
@@ -137,8 +136,7 @@ void attention(const AttentionArgs& a, const Context& context) {
     for (int64_t c = 0; c < chunks; ++c) {
       const int64_t first = (from + cut(count, chunks, c)) * kRowBlock;
       const int64_t rows = smaller((from + cut(count, chunks, c + 1)) * kRowBlock, N) - first;
-      attend(plan, from_token(q, first), from_token(out, first), lse + first, packed, packed + key_floats, own,
-             rows, M, hd, scale);
+      attend(plan, from_token(q, first), from_token(out, first), lse + first, packed, packed + key_floats, own, rows, M, hd, scale);
     }
   };
   if (plan.parts == 1) {

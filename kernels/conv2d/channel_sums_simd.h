@@ -4,7 +4,8 @@
 
 namespace theia::THEIA_ISA {
 
-/// A chunk is 32 channels of all positions. Rows of the map are summed first, then the rows' sums, then the images': long sums keep their low bits.
+/// A chunk is 32 channels of all positions. Rows of the map are summed first, then the rows' sums, then the images': long sums keep their
+/// low bits.
 void channel_sums(const Tensor& dy, const Tensor& mask, const Tensor& dbias, bool accumulate, const Context& context) {
   constexpr int kVectors = 32 / kLanes;
   const float* const data = reinterpret_cast<const float*>(dy.base) + dy.offset;

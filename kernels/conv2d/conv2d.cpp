@@ -13,14 +13,14 @@ void check_common(const char* op, const Tensor& x, const Tensor& w, const char* 
   check_scalars(op, stride, padding);
   check_map(op, "x", x);
   check_weights(op, "w", w);
-  check_map(op, y_field, y);
   expect_dtype(op, "w", w, x.dtype);
-  expect_dtype(op, y_field, y, x.dtype);
   expect_shape(op, "w", w, {w.size[0], w.size[1], w.size[2], x.size[3]});
   const int64_t rest_y = x.size[1] + 2 * padding - w.size[1], rest_x = x.size[2] + 2 * padding - w.size[2];
   if (rest_y < 0 || rest_x < 0)
     fail("ERR_SHAPE", "%s: expected 'x' of at least the window's size with padding %lld, got %s and a window in 'w' %s", op,
          static_cast<long long>(padding), describe(x).c_str(), describe(w).c_str());
+  check_map(op, y_field, y);
+  expect_dtype(op, y_field, y, x.dtype);
   expect_shape(op, y_field, y, {x.size[0], rest_y / stride + 1, rest_x / stride + 1, w.size[0]});
 }
 
@@ -97,7 +97,9 @@ int64_t workspace(const Conv2dGradArgs& a, int threads) {
   if (a.dw.present()) most = std::max(most, weight_grad_workspace(weight_product(a), window_of(a), threads));
   return most;
 }
-double flops(const Conv2dGradArgs& a) { return product_flops(a.dy, a.w) * (a.dx.present() + a.dw.present()) + (a.dbias.present() ? count_of(a.dy) : 0); }
+double flops(const Conv2dGradArgs& a) {
+  return product_flops(a.dy, a.w) * (a.dx.present() + a.dw.present()) + (a.dbias.present() ? count_of(a.dy) : 0);
+}
 double bytes(const Conv2dGradArgs& a) {
   const double read = count_of(a.dy) + count_of(a.y) + (a.dx.present() ? count_of(a.w) : 0) + (a.dw.present() ? count_of(a.x) : 0);
   const double written = count_of(a.dx) + (1 + (a.accumulate != 0)) * (count_of(a.dw) + count_of(a.dbias));

@@ -38,8 +38,8 @@ void check_panels(const char* op, const Tensor& panels, const Tensor& w, bool ba
   expect_contiguous(op, "packed", panels);
 }
 
-void check_gradients(const char* op, const Tensor& x, const Tensor& w, const Tensor& dy, const Tensor& y, const Tensor& dx, const Tensor& dw,
-                     const Tensor& dbias, bool relu) {
+void check_gradients(const char* op, const Tensor& x, const Tensor& w, const Tensor& dy, const Tensor& y, const Tensor& dx,
+                     const Tensor& dw, const Tensor& dbias, bool relu) {
   for (auto [field, t] : {std::pair{"y", &y}, std::pair{"dx", &dx}, std::pair{"dw", &dw}, std::pair{"dbias", &dbias}})
     expect_dtype(op, field, *t, x.dtype);
   expect_shape(op, "dx", dx, {x.size[0], x.size[1], x.size[2], x.size[3]});

@@ -26,8 +26,8 @@ void check_weights(const char* op, const char* field, const Tensor& w);
 /// Panels made by the op `pack` for this use of the weights: exactly so many elements, in one piece. ERR_SHAPE.
 void check_panels(const char* op, const Tensor& panels, const Tensor& w, bool backward);
 /// What both gradient ops ask of y, dx, dw and dbias.
-void check_gradients(const char* op, const Tensor& x, const Tensor& w, const Tensor& dy, const Tensor& y, const Tensor& dx, const Tensor& dw,
-                     const Tensor& dbias, bool relu);
+void check_gradients(const char* op, const Tensor& x, const Tensor& w, const Tensor& dy, const Tensor& y, const Tensor& dx,
+                     const Tensor& dw, const Tensor& dbias, bool relu);
 /// 2 · positions · taps · O · I: what a product over the small map counts as, taps outside the big map included.
 double product_flops(const Tensor& small, const Tensor& w);
 /// Elements, 0 if absent.

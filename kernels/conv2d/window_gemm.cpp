@@ -1,9 +1,10 @@
 // Convolutions as products of the GEMM core. Nothing is copied into a buffer of patches: a Gemm describes where patches lie.
 //
 // Reading the big map (down): one product; row = position of the small map, k = (tap, channel of the big map).
-// Reading the small map (up): one product for each residue (ry, rx) of output positions modulo the stride. Of the taps along an axis those with
-//   ky ≡ ry + padding (mod stride) reach it, from small position jy + (ry + padding − ky) / stride: a convolution without stride that writes
-//   every stride-th row and column. Stride 1 has one residue and all taps.
+// Reading the small map (up): one product for each residue (ry, rx) of output positions modulo the stride. Of the taps along an axis those
+// with
+//   ky ≡ ry + padding (mod stride) reach it, from small position jy + (ry + padding − ky) / stride: a convolution without stride that
+//   writes every stride-th row and column. Stride 1 has one residue and all taps.
 #include "kernels/conv2d/window.h"
 
 namespace theia {
@@ -26,7 +27,8 @@ void for_tap_parts(const TapGrid& all, int64_t most, F&& use) {
   for (int64_t y = 0; y < all.ny; y += rows)
     for (int64_t x = 0; x < all.nx; x += columns) {
       const int64_t ny = all.ny - y < rows ? all.ny - y : rows, nx = all.nx - x < columns ? all.nx - x : columns;
-      use(TapGrid{all.ky0 + y * all.step, all.kx0 + x * all.step, all.step, ny, nx}, y == 0 && x == 0, y + ny == all.ny && x + nx == all.nx);
+      use(TapGrid{all.ky0 + y * all.step, all.kx0 + x * all.step, all.step, ny, nx}, y == 0 && x == 0,
+          y + ny == all.ny && x + nx == all.nx);
     }
 }
 
@@ -41,8 +43,8 @@ RowMap rows_of(const Tensor& map, int64_t height, int64_t width, int64_t step) {
 
 float* data_of(const Tensor& t) { return t.present() ? t.ptr<float>() : nullptr; }
 
-/// Patches of a map: row (image, y, x) of a grid height x width, taps at map position y·step − padding + ky, x·step − padding + kx. The taps of
-/// a row of the window are one stretch of memory where the map's positions are packed.
+/// Patches of a map: row (image, y, x) of a grid height x width, taps at map position y·step − padding + ky, x·step − padding + kx. The
+/// taps of a row of the window are one stretch of memory where the map's positions are packed.
 Operand patches_of(const Tensor& map, const float* mask, int64_t height, int64_t width, const Window& window, const TapGrid& taps) {
   Operand o{};
   o.source = Source::patches;
@@ -61,10 +63,10 @@ Operand patches_of(const Tensor& map, const float* mask, int64_t height, int64_t
   return o;
 }
 
-/// The same for one residue of the positions of a big map read from the small one: exact divisions, as the taps are those whose distance is a
-/// multiple of the stride.
-Operand residue_patches_of(const Tensor& map, const float* mask, int64_t height, int64_t width, int64_t ry, int64_t rx, const Window& window,
-                           const TapGrid& taps) {
+/// The same for one residue of the positions of a big map read from the small one: exact divisions, as the taps are those whose distance is
+/// a multiple of the stride.
+Operand residue_patches_of(const Tensor& map, const float* mask, int64_t height, int64_t width, int64_t ry, int64_t rx,
+                           const Window& window, const TapGrid& taps) {
   Operand o = patches_of(map, mask, height, width, {1, 1, 1, 0}, {0, 0, 1, 1, 1});
   o.taps = taps.count();
   for (int64_t j = 0; j < o.taps; ++j) {

@@ -98,7 +98,9 @@ int64_t workspace(const ConvTranspose2dGradArgs& a, int threads) {
   if (a.dw.present()) most = std::max(most, weight_grad_workspace(weight_product(a), window_of(a), threads));
   return most;
 }
-double flops(const ConvTranspose2dGradArgs& a) { return product_flops(a.x, a.w) * (a.dx.present() + a.dw.present()) + (a.dbias.present() ? count_of(a.dy) : 0); }
+double flops(const ConvTranspose2dGradArgs& a) {
+  return product_flops(a.x, a.w) * (a.dx.present() + a.dw.present()) + (a.dbias.present() ? count_of(a.dy) : 0);
+}
 double bytes(const ConvTranspose2dGradArgs& a) {
   const double read = count_of(a.dy) + count_of(a.y) + (a.dx.present() ? count_of(a.w) : 0) + (a.dw.present() ? count_of(a.x) : 0);
   const double written = count_of(a.dx) + (1 + (a.accumulate != 0)) * (count_of(a.dw) + count_of(a.dbias));

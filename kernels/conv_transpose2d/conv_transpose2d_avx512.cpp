@@ -3,6 +3,8 @@
 namespace theia::avx512 {
 
 void conv_transpose2d(const ConvTranspose2dArgs& a, const Context& context) { conv_transpose2d_by_gemm(a, gemm, context); }
-void conv_transpose2d_grad(const ConvTranspose2dGradArgs& a, const Context& context) { conv_transpose2d_grad_by_gemm(a, gemm, channel_sums, context); }
+void conv_transpose2d_grad(const ConvTranspose2dGradArgs& a, const Context& context) {
+  conv_transpose2d_grad_by_gemm(a, gemm, channel_sums, context);
+}
 
 }  // namespace theia::avx512

@@ -81,7 +81,8 @@ GemmPlan plan_gemm(const Gemm& g, int mr) {
 
   int64_t longest = 0;
   for (int64_t k = 0; k < g.k; k = block_end(g, k)) longest = std::max(longest, block_end(g, k) - k);
-  const int64_t max_strips = std::min<int64_t>(p.strips, (p.direct_a ? kTaskRows : kCopiedRows) / mr);
+  const bool tall = p.direct_a || (p.plain && g.b.source != Source::packed);  // the workspace need not hold a copy of A and tiles of C
+  const int64_t max_strips = std::min<int64_t>(p.strips, (tall ? kTaskRows : kCopiedRows) / mr);
   const int64_t a_floats = p.direct_a ? 0 : divide_up(max_strips * mr * longest, 16) * 16;
   const int64_t b_floats = g.b.source == Source::packed ? 0 : kPanel * longest;
   p.a_at = 0, p.b_at = a_floats, p.tiles_at = a_floats + b_floats;
@@ -93,9 +94,9 @@ GemmPlan plan_gemm(const Gemm& g, int mr) {
   p.column_tasks = divide_up(p.panels, std::max<int64_t>(max_panels, 1));
   // Where A is read in place, tall tasks of few columns load B least often. Where it is copied, every column task copies it again.
   const int64_t few_panels = p.direct_a ? 1 : 6;
-  const int64_t wanted = std::min(kEnoughTasks, g.m * g.n * g.k / kTaskWork);
+  const int64_t wanted = std::min(p.direct_a ? kEnoughTasks : kEnoughTasks / 2, g.m * g.n * g.k / kTaskWork);
   while (p.row_tasks * p.column_tasks < wanted) {
-    if (p.panels >= 2 * few_panels * p.column_tasks)
+    if (p.panels > (2 * few_panels - 1) * p.column_tasks)
       p.column_tasks += 1;
     else if (p.strips >= 6 * p.row_tasks)
       p.row_tasks += 1;

@@ -47,7 +47,32 @@ static void finish(const Gemm& g, const TaskRows& at, int64_t row, int64_t rows,
 struct ABlock {
   const float* rows[kTaskRows];
   const float* k_major;
+  int64_t begin[kTaskRows / kMr + 1], end[kTaskRows / kMr + 1];  // of each strip: the part of the block that is not 0 for all its rows
 };
+
+/// Patches at the upper and lower edge of a map have taps above and below it: the strips there skip them. (Those to the left and right are
+/// spread over all strips.) `rows` then start where the strip does.
+static void trim(const Gemm& g, int64_t row0, int64_t rows, int64_t k0, int64_t len, ABlock& a) {
+  const Operand& o = g.a;
+  const int64_t t0 = k0 / o.run, t1 = (k0 + len - 1) / o.run;
+  Cursor at = cursor(o.rows, row0);
+  for (int64_t strip = 0, row = 0; row < rows; ++strip) {
+    int64_t begin = len, end = 0;
+    for (const int64_t stop = row + kMr < rows ? row + kMr : rows, first = row; row < stop; ++row, at.next()) {
+      if (row > first && at.x > 0) continue;  // another position of the same line of the map
+      for (int64_t t = t0; t <= t1; ++t) {
+        const int64_t y = at.y * o.step_y + o.dy[t];
+        if (y < 0 || y >= o.height) continue;
+        const int64_t from = t * o.run - k0, to = from + o.run;
+        if (from < begin) begin = from > 0 ? from : 0;
+        if (to > end) end = to < len ? to : len;
+      }
+    }
+    if (begin >= end) begin = end = 0;
+    a.begin[strip] = begin, a.end[strip] = end;
+    for (int64_t i = strip * kMr; i < row; ++i) a.rows[i] += begin;
+  }
+}
 
 static void load_a(const Gemm& g, const GemmPlan& plan, int64_t row0, int64_t rows, int64_t k0, int64_t len, float* workspace,
                    ABlock& out) {
@@ -60,7 +85,9 @@ static void load_a(const Gemm& g, const GemmPlan& plan, int64_t row0, int64_t ro
   } else {
     pack_rows(g.a, row0, rows, k0, len, workspace);
     for (int64_t i = 0; i < rows; ++i) out.rows[i] = workspace + i * len;
+    if (g.a.source == Source::patches && len > 0) return trim(g, row0, rows, k0, len, out);
   }
+  for (int64_t strip = 0; strip * kMr < rows; ++strip) out.begin[strip] = 0, out.end[strip] = len;
 }
 
 static void run_task(const Gemm& g, const GemmPlan& plan, int64_t task, float* workspace) {
@@ -75,7 +102,13 @@ static void run_task(const Gemm& g, const GemmPlan& plan, int64_t task, float* w
   if (g.multiply != Multiply::none) row_offsets(g.multiplier_rows, row0, rows, at.multiplier);
   if (g.residual) row_offsets(g.residual_rows, row0, rows, at.residual);
 
-  const bool c_strided = g.c_rows.gh * g.c_rows.gw == 1;
+  // Where the rows of a strip lie evenly in C the register kernel writes there itself: in matrices, and along a line of a map.
+  bool even[kTaskRows / kMr + 1];
+  for (int64_t strip = 0; strip < strips; ++strip) {
+    const int64_t row = strip * kMr, stop = row + kMr < rows ? row + kMr : rows;
+    even[strip] = true;
+    for (int64_t i = row + 2; i < stop; ++i) even[strip] &= at.c[i] - at.c[i - 1] == at.c[row + 1] - at.c[row];
+  }
   alignas(64) float scratch[8 * kPanel];
   ABlock a{};
   Micro s{};
@@ -85,29 +118,30 @@ static void run_task(const Gemm& g, const GemmPlan& plan, int64_t task, float* w
     const int64_t k1 = block_end(g, k0), len = k1 - k0;
     const bool first = k0 == 0, last = k1 >= g.k;
     load_a(g, plan, row0, rows, k0, len, workspace + plan.a_at, a);
-    s.k = len;
     for (int64_t panel = panel0; panel < panel1; ++panel) {
       const int64_t group = panel / plan.group_panels, col = panel % plan.group_panels * kPanel;
       const int64_t n = plan.group_columns - col < kPanel ? plan.group_columns - col : kPanel;
       const int64_t n0 = group * plan.group_columns + col, c_col = g.group_offset[group] + col;
+      const float* b = workspace + plan.b_at;
       const float* next = nullptr;
       if (g.b.source == Source::packed) {
-        s.b = panel_row(g.b, panel, k0);
+        b = panel_row(g.b, panel, k0);
         next = panel + 1 < panel1 ? panel_row(g.b, panel + 1, k0) : k1 < g.k ? panel_row(g.b, panel0, k1) : nullptr;
       } else {
         pack_panel(g, group, col, n, k0, len, workspace + plan.b_at);
-        s.b = workspace + plan.b_at;
       }
       const MicroKernel* kernels = kMicro[g.a.transposed][n > 16];
       for (int64_t strip = 0; strip < strips; ++strip) {
         const int64_t row = strip * kMr, count = rows - row < kMr ? rows - row : kMr;
+        s.k = a.end[strip] - a.begin[strip];
+        s.b = b + a.begin[strip] * kPanel;
         s.rows = a.rows + row;
         s.a = a.k_major + row * len;
         s.prefetch = next && strip < 8 ? next + strip * len * 4 : s.b;
-        const bool in_place = plan.plain && c_strided && n == kPanel;
+        const bool in_place = plan.plain && even[strip] && n == kPanel;
         if (in_place) {
           s.out = static_cast<float*>(g.c) + at.c[row] + c_col;
-          s.ld = g.c_rows.b;
+          s.ld = count > 1 ? at.c[row + 1] - at.c[row] : 0;
           s.add = !first || g.accumulate;
         } else {
           s.out =

@@ -104,6 +104,8 @@ static void pack_k_major(const Operand& o, int64_t i, int64_t n, int64_t k0, int
       copy_elements(o, at.offset() + i, n, patch);
       in = patch;
     }
+    if (k + 8 < len && o.source == Source::matrix && !o.mask && o.rows.gh * o.rows.gw == 1)
+      for (int64_t j = 0; j < n; j += 16) _mm_prefetch(reinterpret_cast<const char*>(in + 8 * o.rows.b + j), _MM_HINT_T0);
     float* strip = out;
     int64_t r = 0;
     for (; r + kMr <= n; r += kMr, strip += len * kMr) __builtin_memcpy(strip, in + r, sizeof(float) * kMr);
@@ -167,6 +169,36 @@ THEIA_INLINE void copy_panel_row(const float* in, int64_t n, float* out) {
   }
 }
 
+/// Columns col .. col + n of tap t for `len` grid positions from `at` on, to [len][32]. Positions along a line of the grid lie a constant
+/// step apart in the map, so only those at its edges are looked at one by one.
+static void pack_panel_patches(const Operand& o, Cursor at, int64_t t, int64_t col, int64_t n, int64_t len, float* out) {
+  const int64_t step = o.step_x * o.rows.x;
+  while (len > 0) {
+    int64_t line = o.rows.gw - at.x < len ? o.rows.gw - at.x : len;
+    len -= line;
+    const int64_t y = at.y * o.step_y + o.dy[t], x = at.x * o.step_x + o.dx[t];
+    if (y < 0 || y >= o.height) {
+      for (; line > 0; --line, at.next(), out += kPanel) copy_panel_row(kZeros, kPanel, out);
+      continue;
+    }
+    // Of the line's positions, those before `from` and from `to` on reach out of the map. A run of one position starts and ends inside it.
+    const int64_t last = o.stretch ? (col + n - 1) / o.rows.x : 0, first = o.stretch ? col / o.rows.x : 0;
+    int64_t from = x + first >= 0 ? 0 : (-(x + first) + o.step_x - 1) / o.step_x;
+    int64_t to = o.width > x + last ? (o.width - x - last + o.step_x - 1) / o.step_x : 0;
+    if (to > line) to = line;
+    if (from > to) from = to;
+    const float* in = static_cast<const float*>(o.data) + at.image * o.rows.b + y * o.rows.y + x * o.rows.x + col + from * step;
+    for (int64_t i = 0; i < line; ++i, at.next(), out += kPanel) {
+      if (i == from && !o.table) {
+        for (; i < to; ++i, at.next(), in += step, out += kPanel) copy_panel_row(in, n, out);
+        if (i == line) break;
+      }
+      if (n < kPanel) copy_panel_row(kZeros, kPanel, out);
+      copy_tap(o, at, t, col, n, out);
+    }
+  }
+}
+
 /// B's columns of one panel (in group `group`, from column `col` of it, n <= 32 of them), rows k0 .. k0 + len, to [len][32].
 static void pack_panel(const Gemm& g, int64_t group, int64_t col, int64_t n, int64_t k0, int64_t len, float* out) {
   const Operand& o = g.b;
@@ -180,13 +212,19 @@ static void pack_panel(const Gemm& g, int64_t group, int64_t col, int64_t n, int
   }
   Cursor at = cursor(o.rows, k0);
   if (o.source == Source::matrix) {
-    for (int64_t k = 0; k < len; ++k, at.next(), out += kPanel) copy_panel_row(data + at.offset() + first, n, out);
+    // Rows lie far apart, which the hardware does not foresee: ask for rows to come, and for the next panel's part of this row.
+    const int64_t ahead = o.rows.gh * o.rows.gw == 1 ? 12 * o.rows.b : 0;
+    for (int64_t k = 0; k < len; ++k, at.next(), out += kPanel) {
+      const float* in = data + at.offset() + first;
+      _mm_prefetch(reinterpret_cast<const char*>(in + ahead), _MM_HINT_T0);
+      _mm_prefetch(reinterpret_cast<const char*>(in + ahead + 16), _MM_HINT_T0);
+      _mm_prefetch(reinterpret_cast<const char*>(in + 32), _MM_HINT_T1);
+      _mm_prefetch(reinterpret_cast<const char*>(in + 48), _MM_HINT_T1);
+      copy_panel_row(in, n, out);
+    }
     return;
   }
-  for (int64_t k = 0; k < len; ++k, at.next(), out += kPanel) {
-    if (n < kPanel) copy_panel_row(kZeros, kPanel, out);
-    copy_tap(o, at, group, col, n, out);
-  }
+  pack_panel_patches(o, at, group, col, n, len, out);
 }
 
 /// Where row k of a packed panel lies.

@@ -8,7 +8,7 @@ inline constexpr int64_t kBlockK = 256;        // B packed on the way: a panel's
 inline constexpr int64_t kCopiedBlockK = 384;  // B packed before, A copied
 inline constexpr int64_t kLongBlockK = 768;    // nothing to copy: panels stream from L2, C is passed over least often
 inline constexpr int64_t kTaskRows = 208;      // rows a task takes at most: one image of tokens
-inline constexpr int64_t kCopiedRows = 96;     // the same where A is copied into the workspace
+inline constexpr int64_t kCopiedRows = 96;     // the same where a copy of A shares the workspace with tiles of C
 inline constexpr int64_t kThreadFloats = 65536;  // 256 KB a thread
 
 struct GemmPlan {

@@ -22,12 +22,12 @@ void check_pool(const char* op, const Tensor& x, const char* y_field, const Tens
     fail("ERR_ARGS", "%s: expected 'padding' in 0 to %lld, half the kernel, got %lld", op, static_cast<long long>(kernel / 2),
          static_cast<long long>(padding));
   check_map(op, "x", x);
-  check_map(op, y_field, y);
-  expect_dtype(op, y_field, y, x.dtype);
   const int64_t rest_y = x.size[1] + 2 * padding - kernel, rest_x = x.size[2] + 2 * padding - kernel;
   if (rest_y < 0 || rest_x < 0)
     fail("ERR_SHAPE", "%s: expected 'x' of at least the kernel's size %lld with padding %lld, got %s", op, static_cast<long long>(kernel),
          static_cast<long long>(padding), describe(x).c_str());
+  check_map(op, y_field, y);
+  expect_dtype(op, y_field, y, x.dtype);
   expect_shape(op, y_field, y, {x.size[0], rest_y / stride + 1, rest_x / stride + 1, x.size[3]});
 }
 

@@ -6,14 +6,16 @@
 namespace theia {
 
 struct MaxPool2dArgs {
-  Tensor x;  // [B,H,W,C]; the channels packed, the rest strided at will
-  Tensor y;  // [B,OH,OW,C], OH = floor((H + 2·padding − kernel) / stride) + 1
+  Tensor x;                         // [B,H,W,C]; the channels packed, the rest strided at will
+  Tensor y;                         // [B,OH,OW,C], OH = floor((H + 2·padding − kernel) / stride) + 1
   int64_t kernel, stride, padding;  // padding at most kernel / 2, so that every window meets the map
 };
 
 inline constexpr Field kMaxPool2dFields[] = {
-    THEIA_TENSOR(MaxPool2dArgs, x, in, kReal, 4, 4), THEIA_TENSOR(MaxPool2dArgs, y, out, kReal, 4, 4),
-    THEIA_INT(MaxPool2dArgs, kernel),                THEIA_INT(MaxPool2dArgs, stride),
+    THEIA_TENSOR(MaxPool2dArgs, x, in, kReal, 4, 4),
+    THEIA_TENSOR(MaxPool2dArgs, y, out, kReal, 4, 4),
+    THEIA_INT(MaxPool2dArgs, kernel),
+    THEIA_INT(MaxPool2dArgs, stride),
     THEIA_INT(MaxPool2dArgs, padding),
 };
 

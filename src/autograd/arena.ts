@@ -47,6 +47,7 @@ const ALIGN = 16; // float32 elements: 64 bytes
 export class Arena {
   /** Raised whenever values change; packed weights carry the version they were made from. */
   version = 1;
+  private closed = false;
   readonly values: Tensor;
   readonly gradients: Tensor | undefined;
   readonly segments: readonly Segment[];
@@ -103,12 +104,22 @@ export class Arena {
     return this.segments.reduce((n, s) => n + s.length, 0);
   }
 
+  get sealed(): boolean {
+    return this.closed;
+  }
+
+  /** Inference: from now on values are not to change, and plans do not repack weights. load() and initialise() throw ERR_AUTOGRAD. */
+  seal(): void {
+    this.closed = true;
+  }
+
   segment(key: string): Segment | undefined {
     return this.byKey.get(key);
   }
 
   /** Fills all values with their initial ones. */
   initialise(): void {
+    this.checkOpen();
     for (const s of this.segments) {
       const out = new Float32Array(s.length);
       s.init(out);
@@ -119,6 +130,7 @@ export class Arena {
 
   /** Sets one checkpoint tensor from its values in the file's layout. */
   load(key: string, values: Float32Array): void {
+    this.checkOpen();
     const s = this.need(key);
     if (values.length !== s.length)
       throw new TheiaError('ERR_SHAPE', `${key}: expected ${s.length} values for [${s.fileShape.join(',')}], got ${values.length}`);
@@ -150,6 +162,10 @@ export class Arena {
     for (const p of this.parameters.values()) p.dispose();
     this.values.dispose();
     this.gradients?.dispose();
+  }
+
+  private checkOpen(): void {
+    if (this.closed) throw new TheiaError('ERR_AUTOGRAD', 'the arena was sealed for inference: its values do not change any more');
   }
 
   private need(key: string): Segment {

@@ -5,6 +5,8 @@ import { recordingCount } from '../tensor/plan.js';
 /** Something whose values change as a whole and say so: the arena. */
 export interface Versioned {
   version: number;
+  /** true: the values never change again, so that a plan need not repack on replay */
+  sealed?: boolean;
 }
 
 /** How a weight is packed: `forward` for x·wᵀ, `backward` for dy·w (the input gradient). */
@@ -66,19 +68,20 @@ export class Parameter {
   }
 
   /**
-   * The weight as GEMM panels; made anew when the arena's version changed. While a plan is recorded they are always made anew once, because a replay must repack what
-   * the optimiser changed. Undefined for weights in float64 (the reference kernels read the weight itself).
+   * The weight as GEMM panels; made anew when the arena's version changed. While a plan is recorded they are always made anew once, because
+   * a replay must repack what the optimiser changed; panels of a sealed arena stay as they are. Undefined for weights in float64 (the reference kernels read the weight itself).
    */
   packed(use: PackUse): Tensor | undefined {
     if (this.value.dtype !== 'float32') return undefined;
     const found = this.panels.get(use);
-    if (found && found.version === this.owner.version && found.recording === recordingCount()) return found.tensor;
+    const { version, sealed } = this.owner;
+    if (found && found.version === version && (sealed || found.recording === recordingCount())) return found.tensor;
     const tensor = found?.tensor ?? Tensor.empty([packedLength(this.shape, use)]).retainOnly();
     // Forward, a kernel's taps and channels are one depth: panels of [O,kh,kw,I] are those of [O,kh·kw·I], however large the kernel.
     const w = use === 'forward' ? this.value.reshape([this.shape[0]!, this.value.size / this.shape[0]!]) : this.value;
     dispatch('pack', { w, packed: tensor, use });
     if (w !== this.value) w.dispose();
-    this.panels.set(use, { tensor, version: this.owner.version, recording: recordingCount() });
+    this.panels.set(use, { tensor, version, recording: recordingCount() });
     return tensor;
   }
 

@@ -64,7 +64,6 @@ async function run(args: Args): Promise<number> {
 
   const { runTraining } = await import('../train/run.js');
   const { writeReport } = await import('../train/report.js');
-  const { packageVersion } = await import('../version.js');
   let signal: StopSignal | undefined;
   const forget = onStop((s) => {
     signal = s;
@@ -74,7 +73,6 @@ async function run(args: Args): Promise<number> {
   try {
     const result = await runTraining(config, {
       ...(from ? { resume: from } : {}),
-      version: packageVersion(),
       stop: () => signal !== undefined,
       onNotice: (text) => (progress ? progress.note(text) : process.stderr.write(`${text}\n`)),
       onCheckpoint: (path) => progress?.note(`saved ${path}`),

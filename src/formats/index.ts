@@ -8,8 +8,10 @@ export {
   type Metadata,
   type StoredDtype,
   type StoredTensor,
+  type TensorToLay,
   type TensorToWrite,
 } from './safetensors.js';
+export { SafetensorsSink } from './safetensors_sink.js';
 export { encodeNpy, npyFloat32, parseNpy, readNpy, writeNpy, type NpyArray, type NpyData, type NpyDtype } from './npy.js';
 export { TarWriter, indexTar, readMember, type TarMember } from './tar.js';
 export { openTfjsWeights, type TfjsDtype, type TfjsTensor, type TfjsWeights } from './tfjs.js';

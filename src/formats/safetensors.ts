@@ -93,18 +93,23 @@ export function parseSafetensors(buffer: Uint8Array, label: string): Safetensors
   return new Safetensors(new MemorySource(buffer, label));
 }
 
-/** A tensor to write. Data that is made only when its turn comes (a function) keeps a large file from being in memory twice. */
-export interface TensorToWrite {
+/** A tensor of a file that is to be written. */
+export interface TensorToLay {
   name: string;
   dtype: StoredDtype;
   shape: readonly number[];
+}
+
+/** A tensor to write. Data that is made only when its turn comes (a function) keeps a large file from being in memory twice. */
+export interface TensorToWrite extends TensorToLay {
   data: ArrayBufferView | (() => ArrayBufferView);
 }
 
 export type Metadata = ReadonlyMap<string, string> | Readonly<Record<string, string>>;
 
-interface Layout {
-  order: { tensor: TensorToWrite; length: number }[];
+export interface Layout<T extends TensorToLay> {
+  /** in the order of the file; `length` in bytes */
+  order: { tensor: T; length: number }[];
   header: Uint8Array;
   size: number;
 }
@@ -113,9 +118,9 @@ interface Layout {
  * Lays a file out: larger element types first, else the order given, so that with a header padded to 8 bytes every tensor lies at a multiple of its
  * element size (as the format's own writer does).
  */
-function layOut(tensors: Iterable<TensorToWrite>, metadata: Metadata | undefined, label: string): Layout {
+export function layOut<T extends TensorToLay>(tensors: Iterable<T>, metadata: Metadata | undefined, label: string): Layout<T> {
   const seen = new Set<string>(['__metadata__']);
-  const order: Layout['order'] = [];
+  const order: Layout<T>['order'] = [];
   for (const tensor of tensors) {
     const { name, dtype, shape } = tensor;
     if (seen.has(name)) throw new TheiaError('ERR_ARGS', `${label}: tensor ${JSON.stringify(name)} comes twice or has a reserved name`);
@@ -149,7 +154,7 @@ function layOut(tensors: Iterable<TensorToWrite>, metadata: Metadata | undefined
   return { order, header, size: header.length + at };
 }
 
-function dataOf({ tensor, length }: Layout['order'][number], label: string): Uint8Array {
+function dataOf({ tensor, length }: Layout<TensorToWrite>['order'][number], label: string): Uint8Array {
   const data = typeof tensor.data === 'function' ? tensor.data() : tensor.data;
   if (data.byteLength !== length) {
     const need = `${tensor.dtype} [${tensor.shape.join(', ')}] needs ${length} bytes`;

@@ -100,7 +100,7 @@ export class Resnet {
     const { stem } = this.#graph;
     const x = this.#conv(this.#centred(images), stem, 'relu');
     // Keras pads with zeros; behind a ReLU that is the same as not counting what is outside.
-    return maxPool2d(x, 3, { stride: 2, padding: 1 });
+    return maxPool2d(x, { kernel: 3, stride: 2, padding: 1 });
   }
 
   #stages(x: Tensor, from: number, to: number): Tensor {

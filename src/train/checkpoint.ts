@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import { TheiaError, fileError } from '../errors.js';
 import { SafetensorsFile, writeSafetensors } from '../formats/index.js';
 import { configJson, loadWeights, saveWeights } from '../models/checkpoint.js';
+import { packageVersion } from '../version.js';
 import type { Trainer } from './trainer.js';
 import { readCheckpointState } from './checkpoint-dir.js';
 
@@ -19,10 +20,10 @@ export interface RunState {
 }
 
 /** Writes the three files of a checkpoint into a folder. */
-export function saveCheckpoint(folder: string, trainer: Trainer, state: RunState, version: string): void {
+export function saveCheckpoint(folder: string, trainer: Trainer, state: RunState): void {
   const { model, optimizer } = trainer;
   const { arena } = model;
-  saveWeights(model, join(folder, 'model.safetensors'), { theia_native: version });
+  saveWeights(model, join(folder, 'model.safetensors'), { theia_native: packageVersion() });
   const moments = (['exp_avg', 'exp_avg_sq'] as const).flatMap((name) =>
     arena.segments.map((s) => ({
       name: `${name}.${s.key}`,
@@ -38,7 +39,7 @@ export function saveCheckpoint(folder: string, trainer: Trainer, state: RunState
     position: state.position,
     wall_s: state.wallS,
     sizes: state.sizes,
-    version,
+    version: packageVersion(),
     model: configJson(model.config),
     steps: [...optimizer.stepCounts()],
   };

@@ -112,7 +112,6 @@ class Run {
     private readonly runDir: string,
     private readonly data: TrainingData,
     private readonly trainer: Trainer,
-    private readonly version: string,
     private readonly events: RunEvents,
   ) {
     this.length = runLength(config, data.stream.epochLength);
@@ -270,7 +269,7 @@ class Run {
 
   private save(): void {
     const state = { step: this.trainer.steps, position: this.position, wallS: this.wallS, sizes: this.data.datasets.map((d) => d.length) };
-    const path = writeCheckpoint(this.runDir, state.step, (folder) => saveCheckpoint(folder, this.trainer, state, this.version), {
+    const path = writeCheckpoint(this.runDir, state.step, (folder) => saveCheckpoint(folder, this.trainer, state), {
       keep: this.config.checkpoint.keep,
     });
     this.events.onCheckpoint?.(path);
@@ -289,7 +288,7 @@ function terms(l: Losses): Pick<MetricsRow, 'loss' | 'cos' | 'l1' | 'mse' | 'tea
  */
 export async function runTraining(
   config: TrainConfig,
-  options: { resume?: { path: string; step: number }; version?: string; freezeEncoder?: boolean } & RunEvents = {},
+  options: { resume?: { path: string; step: number }; freezeEncoder?: boolean } & RunEvents = {},
 ): Promise<RunResult> {
   const runDir = config.output;
   try {
@@ -309,7 +308,7 @@ export async function runTraining(
     data = await openTrainingData(config);
     trainer = buildTrainer(config, data);
     if (options.freezeEncoder) for (const p of trainer.model.encoderParameters()) p.trainable = false;
-    const run = new Run(config, runDir, data, trainer, options.version ?? '', options);
+    const run = new Run(config, runDir, data, trainer, options);
     if (options.resume) {
       run.resume(options.resume.path);
       discardCheckpointsAfter(runDir, options.resume.step);

@@ -95,6 +95,59 @@ test('golden values, forward and backward, on every instruction set', () => {
   }
 });
 
+test('golden values of a whole layer: projections in float64 around the op, forward and backward', () => {
+  const path = requireGolden(GOLDEN, 'attention layer');
+  if (!path) return;
+  using file = SafetensorsFile.open(path);
+  const { tensors } = manifest()!.files[GOLDEN]!;
+  const name = 'mhsa_s50_e128_h2';
+  const [b, n, h, hd, e] = [2, 50, 2, 64, 128];
+  const rows = b * n;
+  const read = (key: string): Values => Float64Array.from(file.float32(`${name}/${key}`));
+  /** [rows,e] · w (or its transpose) + bias */
+  const project = (x: Values, w: Values, transposed: boolean, bias?: Values): Values =>
+    new Float64Array(rows * e).map((_, at) => {
+      const [r, o] = [Math.floor(at / e), at % e];
+      let sum = bias?.[o] ?? 0;
+      for (let i = 0; i < e; i++) sum += x[r * e + i]! * (transposed ? w[o * e + i]! : w[i * e + o]!);
+      return sum;
+    });
+  const close = (got: Values, key: string, floor: number): void => {
+    const error = relativeError(got, read(key));
+    assert.ok(error <= Math.max(20 * tensors[`${name}/${key}`]!.f32_rel_err!, floor), `${key}: relative error ${error}`);
+  };
+  const x = read('in/x');
+  const shape = [b, n, h, hd];
+  const inputs = Object.fromEntries(
+    ['q', 'k', 'v'].map((p) => [p, { shape, values: project(x, read(`in/w${p}`), true, read(`in/b${p}`)) }]),
+  );
+  const scalars = { scale: hd ** -0.5 };
+  const forward = runCase({ op: 'attention', tensors: { ...inputs, out: { shape }, lse: { shape: [b, h, n] } }, scalars });
+  close(project(forward['out']!, read('in/wo'), true, read('in/bo')), 'out/y', 1e-5);
+  const back = runCase({
+    op: 'attention_grad',
+    tensors: {
+      ...inputs,
+      out: { shape, values: forward['out']! },
+      lse: { shape: [b, h, n], values: forward['lse']! },
+      dout: { shape, values: project(read('dout/y'), read('in/wo'), false) },
+      dq: { shape },
+      dk: { shape },
+      dv: { shape },
+    },
+    scalars,
+  });
+  const dx = new Float64Array(rows * e);
+  for (const p of ['q', 'k', 'v']) {
+    project(back[`d${p}`]!, read(`in/w${p}`), false).forEach((g, i) => (dx[i] = dx[i]! + g));
+    const dw = new Float64Array(e * e);
+    for (let r = 0; r < rows; r++)
+      for (let at = 0; at < e * e; at++) dw[at] = dw[at]! + back[`d${p}`]![r * e + Math.floor(at / e)]! * x[r * e + (at % e)]!;
+    close(dw, `din/w${p}`, 2e-5);
+  }
+  close(dx, 'din/x', 2e-5);
+});
+
 test('equal keys: the mean of the values, and its gradients, exactly', () => {
   // With q = 0 all 64 probabilities are 2^-6, and sums of small integers over 64 are exact.
   for (const [n, m, h, hd] of [

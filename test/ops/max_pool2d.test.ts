@@ -1,4 +1,7 @@
 import { test } from 'uvu';
+import * as assert from 'uvu/assert';
+import { Tape } from '../../src/autograd/tape.js';
+import { maxPool2d } from '../../src/ops/max_pool2d.js';
 import { Tensor, countOf, dispatch, tidy } from '../../src/tensor/index.js';
 import { throwsCode } from '../support/errors.js';
 import {
@@ -150,6 +153,25 @@ test('reads and writes strided maps', () => {
         same(dx.whole.float32(), wide(6, expectedGradient(p, x, dy)).whole.float32(), `${set} dx`);
       }),
     );
+});
+
+test('the op on the tape gives the gradient back', () => {
+  const p: Pool = { b: 2, h: 7, w: 8, c: 5, kernel: 3, stride: 2, padding: 1 };
+  const values = Float32Array.from(smallIntegers(p.b * p.h * p.w * p.c, 1));
+  const dy = Float32Array.from(smallIntegers(countOf(outShape(p)), 2));
+  tidy(() => {
+    const tape = new Tape();
+    const x = Tensor.from(values, [p.b, p.h, p.w, p.c]);
+    tape.watch(x);
+    const y = tape.run(() => maxPool2d(x, p));
+    assert.equal(y.shape, outShape(p));
+    const [dx] = tape.backward([[y, Tensor.from(dy, y.shape)]], [x]);
+    same(dx!.float32(), expectedGradient(p, values, dy));
+    assert.equal(maxPool2d(x, { kernel: 2 }).shape, [2, 3, 4, 5]);
+    throwsCode(() => maxPool2d(x, { kernel: 0 }), 'ERR_ARGS', "'kernel'");
+    throwsCode(() => maxPool2d(x, { kernel: 2, stride: 0 }), 'ERR_ARGS', "'stride'");
+    throwsCode(() => maxPool2d(x, { kernel: 9 }), 'ERR_SHAPE', "'x'");
+  });
 });
 
 test('errors name the op, the field and the numbers', () => {
