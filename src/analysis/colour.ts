@@ -13,16 +13,21 @@ export interface Range {
   high: number[];
 }
 
-/** Smallest and largest value of each component over all rows. @param projected arrays of [n, components] */
-export function componentRange(projected: Iterable<Float64Array>, components: number): Range {
-  const low = new Array<number>(components).fill(Infinity);
-  const high = new Array<number>(components).fill(-Infinity);
-  for (const values of projected)
-    for (let i = 0; i < values.length; i++) {
-      const c = i % components;
-      low[c] = Math.min(low[c]!, values[i]!);
-      high[c] = Math.max(high[c]!, values[i]!);
-    }
+/**
+ * Smallest and largest value of each component over all rows, but for a share `trim` at either end: one outlier would leave everything
+ * else in the middle of the scale.
+ * @param projected arrays of [n, components]
+ */
+export function componentRange(projected: Iterable<Float64Array>, components: number, trim = 0): Range {
+  const all = [...projected];
+  const low: number[] = [];
+  const high: number[] = [];
+  for (let c = 0; c < components; c++) {
+    const values = Float64Array.from(all.flatMap((rows) => [...rows].filter((_, i) => i % components === c))).sort();
+    const cut = Math.floor(trim * (values.length - 1));
+    low.push(values[cut] ?? 0);
+    high.push(values[values.length - 1 - cut] ?? 0);
+  }
   return { low, high };
 }
 

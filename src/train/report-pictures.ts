@@ -11,6 +11,9 @@ import type { TrainConfig } from './config.js';
 import type { TargetStatistics } from './step.js';
 import { makeLoader, openTrainingData } from './training-data.js';
 
+/** Share of the values at either end of the colour scale that are clipped. */
+const TRIM = 0.01;
+
 /** One held-out image and what teacher and student see in it; all pictures of one size. */
 export interface ReportPhoto {
   key: string;
@@ -38,7 +41,7 @@ const MOST_ROWS = 4096;
 
 /**
  * Pictures of images that the student was not trained on. The colours of all maps of a teacher are on one basis (principal components of its normalised features in
- * the shown images) and one scale (its smallest and largest value there), so equal colours mean equal features.
+ * the shown images) and one scale (from its 1st to its 99th percentile there), so equal colours mean equal features.
  * @param targets teacher -> [C,H,W]; `_cls` targets have no map and are passed over
  * @param statistics by teacher, as in training
  */
@@ -90,7 +93,7 @@ function teacherPictures(teacher: string, [channels, height, width]: [number, nu
   // A teacher of one or two channels leaves the other colours at their middle.
   const project = (map: Float32Array): Float64Array => spread(projectRows(basis, map), basis.components.length);
   const projected = seen.map((s) => project(s.wanted.get(teacher)!));
-  const range = componentRange(projected, 3);
+  const range = componentRange(projected, 3, TRIM);
   let [low, high] = [Infinity, -Infinity];
   for (const { norms } of seen) for (const n of norms) [low, high] = [Math.min(low, n), Math.max(high, n)];
   const photos = seen.map((s, i): ReportPhoto => {

@@ -24,7 +24,7 @@ table{border-collapse:collapse}
 .numbers .inner{padding-left:18px!important;color:var(--quiet)}
 .numbers thead th{color:var(--quiet);font-weight:400;font-size:13px}
 .numbers .main th,.numbers .main td{font-weight:600}
-.numbers .bar{width:300px;min-width:120px}
+.numbers .bar{width:420px;min-width:120px}
 .bar svg{display:block;width:100%;height:12px}
 .d0{fill:var(--s0)}.dq{fill:var(--s5);opacity:.65}
 section>.verdict{margin:16px 0 0;padding:10px 14px;border-radius:8px;max-width:none;font-weight:500}
@@ -32,9 +32,9 @@ section>.verdict{margin:16px 0 0;padding:10px 14px;border-radius:8px;max-width:n
 .bad{color:var(--bad)!important;background:var(--badbg)}
 .pictures th,.pictures td{padding:0 10px 10px 0;text-align:left;vertical-align:middle;font-weight:400}
 .pictures thead th{color:var(--quiet);font-size:13px;padding-bottom:6px}
-.pictures img{display:block;width:200px;height:200px;object-fit:cover;border-radius:6px;image-rendering:pixelated}
+.pictures img{display:block;width:216px;height:216px;object-fit:cover;border-radius:6px;image-rendering:pixelated}
 .pictures td:first-child img{image-rendering:auto}
-.pictures tbody th{min-width:150px;max-width:200px;padding-left:8px;font-variant-numeric:tabular-nums;color:var(--quiet)}
+.pictures tbody th{min-width:140px;max-width:190px;padding-left:8px;font-variant-numeric:tabular-nums;color:var(--quiet)}
 .key{color:var(--ink);font-weight:600;overflow-wrap:anywhere}
 details summary{cursor:pointer;color:var(--quiet)}
 pre{margin:10px 0 0;overflow-x:auto;font:12.5px/1.5 ui-monospace,SFMono-Regular,Menlo,Consolas,monospace}

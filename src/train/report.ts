@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { basename, join, resolve } from 'node:path';
-import { TheiaError, fileError } from '../errors.js';
+import { fileError } from '../errors.js';
 import { CHART_STYLE, lineChart, shortNumber, type Series } from '../analysis/chart.js';
 import { html, page, pngUri, type Html } from '../analysis/html.js';
 import { writeFileWhole } from '../formats/file.js';
@@ -48,7 +48,7 @@ export async function writeReport(runDir: string, extras: ReportExtras = {}): Pr
     config = readFileSync(join(runDir, 'config.toml'), 'utf8');
   } catch (error) {
     const failed = fileError(error, join(runDir, 'config.toml'), 'reading the run’s configuration');
-    if (!(failed instanceof TheiaError) || failed.code !== 'ERR_FILE') throw failed;
+    if (failed.code !== 'ERR_FILE') throw failed;
   }
   const title = extras.title ?? `Training of ${basename(resolve(runDir))}`;
   const sections = [
@@ -118,7 +118,7 @@ async function picturesSection({ teacher, shares, norms, photos }: TeacherPictur
     );
   const percent = shares.map((s) => `${(s * 100).toFixed(0)} %`).join(', ');
   return html`<section><h2>Held-out images: ${teacher}</h2>
-<p>Colours are the first three principal components of the teacher’s normalised features over these images (${percent} of their variance) as red, green and blue. Teacher and student share basis and scale: where the colours agree, the features do. Token norms run from ${norms.low.toFixed(1)} (dark) to ${norms.high.toFixed(1)} (light).</p>
+<p>Colours are the first three principal components of the teacher’s normalised features over these images (${percent} of their variance) as red, green and blue. Teacher and student share this basis and one scale, from the teacher’s 1st to its 99th percentile: where the colours agree, the features do. Token norms run from ${norms.low.toPrecision(4)} (dark) to ${norms.high.toPrecision(4)} (light).</p>
 <div class="scroll"><table class="pictures"><thead><tr><th scope="col">image</th><th scope="col">teacher</th><th scope="col">student</th><th scope="col">token norms</th><th></th></tr></thead><tbody>${rows}</tbody></table></div></section>`;
 }
 
