@@ -43,7 +43,8 @@ function options() {
   }
   const whole = (name, text, least) => {
     const n = Number(text);
-    if (!/^\d+$/.test(text) || !Number.isSafeInteger(n) || n < least) usage(`--${name}: expected a whole number from ${least} up, got ${text}`);
+    if (!/^\d+$/.test(text) || !Number.isSafeInteger(n) || n < least)
+      usage(`--${name}: expected a whole number from ${least} up, got ${text}`);
     return n;
   };
   const list = values.seeds ?? values.seed ?? '0';
@@ -98,7 +99,8 @@ async function quickstart() {
     try {
       return await fetchPackage(pin, { onFetch: (spec) => console.log(`      fetching ${spec}: ${what}`) });
     } catch (error) {
-      if (error instanceof RegistryUnreachableError) error.message = `could not fetch ${what} (${pin.name}@${pin.version}): ${error.message}`;
+      if (error instanceof RegistryUnreachableError)
+        error.message = `could not fetch ${what} (${pin.name}@${pin.version}): ${error.message}`;
       throw error;
     }
   };
@@ -177,7 +179,9 @@ async function oneSeed(config) {
   }
   const byKey = [...fits.get('student').byKey];
   const picked = [0, 0.5, 1].map((at) => byKey[Math.round(at * (byKey.length - 1))]);
-  console.log(`\nfor example  ${picked.map(([key, f]) => `${key}: cosine ${f.cosine.toFixed(3)}, explained ${f.explained.toFixed(3)}`).join('\n             ')}`);
+  console.log(
+    `\nfor example  ${picked.map(([key, f]) => `${key}: cosine ${f.cosine.toFixed(3)}, explained ${f.explained.toFixed(3)}`).join('\n             ')}`,
+  );
   console.log(`\nmargin over the random encoder: ${margin.toFixed(4)}; ${spreadText(margins)}`);
   if (margins.size < 2 && seeds.length < 2) console.log(`npm run quickstart -- --seed ${config.seed + 1} gives it a spread`);
   if (quick) console.log('a smoke run of few steps: the result is not judged');

@@ -56,7 +56,11 @@ export function ticks(low: number, high: number, count: number): number[] {
 export function shortNumber(value: number): string {
   if (!Number.isFinite(value)) return String(value);
   const size = Math.abs(value);
-  if (size !== 0 && (size < 1e-3 || size >= 1e6)) return value.toExponential(2).replace(/\.?0+e/, 'e').replace('e+', 'e');
+  if (size !== 0 && (size < 1e-3 || size >= 1e6))
+    return value
+      .toExponential(2)
+      .replace(/\.?0+e/, 'e')
+      .replace('e+', 'e');
   return String(Number(value.toPrecision(4)));
 }
 
@@ -107,7 +111,12 @@ export function lineChart(series: readonly Series[], { title, xLabel, log = fals
   const yMarks = useLog ? logTicks(low, high) : ticks(low, high, 5);
   const grid = yMarks.map(
     (v) =>
-      html`<line class="grid" x1="${LEFT}" x2="${WIDTH - RIGHT}" y1="${at(py(v))}" y2="${at(py(v))}"/><text x="${LEFT - 7}" y="${at(py(v) + 3.5)}" text-anchor="end">${shortNumber(v)}</text>`,
+      html`<line class="grid" x1="${LEFT}" x2="${WIDTH - RIGHT}" y1="${at(py(v))}" y2="${at(py(v))}" /><text
+          x="${LEFT - 7}"
+          y="${at(py(v) + 3.5)}"
+          text-anchor="end"
+          >${shortNumber(v)}</text
+        >`,
   );
   const xMarks = ticks(x0, x1, 6).map(
     (v) => html`<text x="${at(px(v))}" y="${HEIGHT - BOTTOM + 17}" text-anchor="middle">${shortNumber(v)}</text>`,
@@ -129,17 +138,16 @@ export function lineChart(series: readonly Series[], { title, xLabel, log = fals
     const dots = s.dots
       ? shown
           .filter((k) => Number.isFinite(s.y[k]!))
-          .map((k) => html`<circle class="d${colour}" cx="${at(px(s.x[k]!))}" cy="${at(py(s.y[k]!))}" r="3"/>`)
+          .map((k) => html`<circle class="d${colour}" cx="${at(px(s.x[k]!))}" cy="${at(py(s.y[k]!))}" r="3" />`)
       : [];
-    return html`<path class="line c${colour}${s.faint ? ' faint' : ''}" d="${path}"/>${dots}`;
+    return html`<path class="line c${colour}${s.faint ? ' faint' : ''}" d="${path}" />${dots}`;
   });
   return html`<svg class="chart" viewBox="0 0 ${WIDTH} ${HEIGHT}" role="img" aria-label="${title}">
-<text class="title" x="${LEFT}" y="18">${title}</text>
-${grid}${xMarks}
-<text x="${WIDTH - RIGHT}" y="${HEIGHT - 6}" text-anchor="end">${xLabel}</text>
-${lines}
-${legend(series.map((s, i) => ({ ...s, colour: (s.colour ?? i) % 6 })).filter((s) => !s.faint))}
-</svg>`;
+    <text class="title" x="${LEFT}" y="18">${title}</text>
+    ${grid}${xMarks}
+    <text x="${WIDTH - RIGHT}" y="${HEIGHT - 6}" text-anchor="end">${xLabel}</text>
+    ${lines} ${legend(series.map((s, i) => ({ ...s, colour: (s.colour ?? i) % 6 })).filter((s) => !s.faint))}
+  </svg>`;
 }
 
 function logTicks(low: number, high: number): number[] {
@@ -158,7 +166,11 @@ function legend(series: readonly (Series & { colour: number })[]): Html[] {
     .reverse()
     .map((s) => {
       x -= 6.2 * s.name.length + 26;
-      return html`<line class="line c${s.colour}" x1="${x.toFixed(1)}" x2="${(x + 14).toFixed(1)}" y1="14" y2="14"/><text x="${(x + 18).toFixed(1)}" y="18">${s.name}</text>`;
+      return html`<line class="line c${s.colour}" x1="${x.toFixed(1)}" x2="${(x + 14).toFixed(1)}" y1="14" y2="14" /><text
+          x="${(x + 18).toFixed(1)}"
+          y="18"
+          >${s.name}</text
+        >`;
     })
     .reverse();
 }

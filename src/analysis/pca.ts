@@ -76,8 +76,7 @@ function covariance(rows: Float32Array | Float64Array, columns: number, mean: Fl
         matrix[a * columns + b]! += w * four[b]! + x * four[columns + b]! + y * four[2 * columns + b]! + z * four[3 * columns + b]!;
     }
   }
-  for (let a = 0; a < columns; a++)
-    for (let b = a; b < columns; b++) matrix[b * columns + a] = matrix[a * columns + b]! /= n - 1;
+  for (let a = 0; a < columns; a++) for (let b = a; b < columns; b++) matrix[b * columns + a] = matrix[a * columns + b]! /= n - 1;
   return matrix;
 }
 

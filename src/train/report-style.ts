@@ -24,7 +24,8 @@ table{border-collapse:collapse}
 .numbers .inner{padding-left:18px!important;color:var(--quiet)}
 .numbers thead th{color:var(--quiet);font-weight:400;font-size:13px}
 .numbers .main th,.numbers .main td{font-weight:600}
-.numbers .bar{width:420px;min-width:120px}
+.numbers .bar{width:46%;min-width:120px}
+.wide{width:100%}
 .bar svg{display:block;width:100%;height:12px}
 .d0{fill:var(--s0)}.dq{fill:var(--s5);opacity:.65}
 section>.verdict{margin:16px 0 0;padding:10px 14px;border-radius:8px;max-width:none;font-weight:500}

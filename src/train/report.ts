@@ -56,9 +56,25 @@ export async function writeReport(runDir: string, extras: ReportExtras = {}): Pr
     ...(await Promise.all((extras.pictures ?? []).map(picturesSection))),
     curvesSection(history),
     numbersSection(history),
-    config === undefined ? [] : html`<section><h2>Configuration</h2><details><summary>config.toml, as resolved</summary><pre>${config}</pre></details></section>`,
+    config === undefined
+      ? []
+      : html`<section>
+          <h2>Configuration</h2>
+          <details>
+            <summary>config.toml, as resolved</summary>
+            <pre>${config}</pre>
+          </details>
+        </section>`,
   ];
-  const text = page(title, REPORT_STYLE + CHART_STYLE, html`<header><h1>${title}</h1>${summary(history)}</header><main>${sections}</main>`);
+  const text = page(
+    title,
+    REPORT_STYLE + CHART_STYLE,
+    html`<header>
+        <h1>${title}</h1>
+        ${summary(history)}
+      </header>
+      <main>${sections}</main>`,
+  );
   writeFileWhole(path, (write) => write(Buffer.from(text)));
   return path;
 }
@@ -69,7 +85,7 @@ function last(values: readonly number[]): number {
 }
 
 function shown(value: number, digits = 4): string {
-  return Number.isFinite(value) ? value.toFixed(digits) : '–';
+  return Number.isFinite(value) ? value.toFixed(digits).replace('-', '−') : '–';
 }
 
 function summary({ train, evaluations }: RunHistory): Html {
@@ -98,32 +114,73 @@ function comparisonSection({ title, text, rows, verdict }: Comparison): Html {
     const width = Math.max(0, Math.min(1, r.explained / largest)) * 100;
     return html`<tr${r.main ? html` class="main"` : ''}><th scope="row">${r.name}</th><td>${shown(r.cosine)}</td><td>${shown(r.explained)}</td><td class="bar"><svg viewBox="0 0 100 10" preserveAspectRatio="none" aria-hidden="true"><rect class="${r.main ? 'd0' : 'dq'}" width="${width.toFixed(2)}" height="10" rx="1"/></svg></td></tr>`;
   });
-  return html`<section><h2>${title}</h2><p>${text}</p>
-<div class="scroll"><table class="numbers"><thead><tr><th scope="col"></th><th scope="col">cosine</th><th scope="col">variance explained</th><th scope="col" class="bar"></th></tr></thead><tbody>${lines}</tbody></table></div>
-<p class="verdict ${verdict.ok ? 'good' : 'bad'}">${verdict.text}</p></section>`;
+  return html`<section>
+    <h2>${title}</h2>
+    <p>${text}</p>
+    <div class="scroll">
+      <table class="numbers wide">
+        <thead>
+          <tr>
+            <th scope="col"></th>
+            <th scope="col">cosine</th>
+            <th scope="col">variance explained</th>
+            <th scope="col" class="bar"></th>
+          </tr>
+        </thead>
+        <tbody>
+          ${lines}
+        </tbody>
+      </table>
+    </div>
+    <p class="verdict ${verdict.ok ? 'good' : 'bad'}">${verdict.text}</p>
+  </section>`;
 }
 
 async function picturesSection({ teacher, shares, norms, photos }: TeacherPictures): Promise<Html> {
   const picture = async (p: (typeof photos)[number]['photo'], alt: string): Promise<Html> =>
-    html`<td><img src="${pngUri(await encodePng(p))}" width="${p.width}" height="${p.height}" alt="${alt}"></td>`;
+    html`<td><img src="${pngUri(await encodePng(p))}" width="${p.width}" height="${p.height}" alt="${alt}" /></td>`;
   const rows: Html[] = [];
   for (const p of photos)
     rows.push(
-      html`<tr>${[
-        await picture(p.photo, `image ${p.key}`),
-        await picture(p.teacher, 'features of the teacher'),
-        await picture(p.student, 'features predicted by the student'),
-        await picture(p.norms, 'norms of the student’s tokens'),
-      ]}<th scope="row"><span class="key">${p.key}</span><br>cosine ${shown(p.cosine, 3)}<br>explained ${shown(p.explained, 3)}</th></tr>`,
+      html`<tr>
+        ${[
+          await picture(p.photo, `image ${p.key}`),
+          await picture(p.teacher, 'features of the teacher'),
+          await picture(p.student, 'features predicted by the student'),
+          await picture(p.norms, 'norms of the student’s tokens'),
+        ]}
+        <th scope="row"><span class="key">${p.key}</span><br />cosine ${shown(p.cosine, 3)}<br />explained ${shown(p.explained, 3)}</th>
+      </tr>`,
     );
   const percent = shares.map((s) => `${(s * 100).toFixed(0)} %`).join(', ');
-  return html`<section><h2>Held-out images: ${teacher}</h2>
-<p>Colours are the first three principal components of the teacher’s normalised features over these images (${percent} of their variance) as red, green and blue. Teacher and student share this basis and one scale, from the teacher’s 1st to its 99th percentile: where the colours agree, the features do. Token norms run from ${norms.low.toPrecision(4)} (dark) to ${norms.high.toPrecision(4)} (light).</p>
-<div class="scroll"><table class="pictures"><thead><tr><th scope="col">image</th><th scope="col">teacher</th><th scope="col">student</th><th scope="col">token norms</th><th></th></tr></thead><tbody>${rows}</tbody></table></div></section>`;
+  return html`<section>
+    <h2>Held-out images: ${teacher}</h2>
+    <p>
+      Colours are the first three principal components of the teacher’s normalised features over these images (${percent} of their variance)
+      as red, green and blue. Teacher and student share this basis and one scale, from the teacher’s 1st to its 99th percentile: where the
+      colours agree, the features do. Token norms run from ${norms.low.toPrecision(4)} (dark) to ${norms.high.toPrecision(4)} (light).
+    </p>
+    <div class="scroll">
+      <table class="pictures">
+        <thead>
+          <tr>
+            <th scope="col">image</th>
+            <th scope="col">teacher</th>
+            <th scope="col">student</th>
+            <th scope="col">token norms</th>
+            <th></th>
+          </tr>
+        </thead>
+        <tbody>
+          ${rows}
+        </tbody>
+      </table>
+    </div>
+  </section>`;
 }
 
 const CHARTS: readonly { curve: Curve; title: string; log?: boolean }[] = [
-  { curve: 'loss', title: 'Training loss' },
+  { curve: 'loss', title: 'Loss' },
   { curve: 'cos', title: 'Cosine term (1 − cosine)' },
   { curve: 'l1', title: 'Smooth-L1 term' },
   { curve: 'mse', title: 'Mean squared error' },
@@ -164,7 +221,10 @@ function curvesSection({ train, evaluations }: RunHistory): Html {
       charts.push(lineChart(series, { title: `${term} by teacher`, xLabel: 'step' }));
     }
   if (charts.length === 0) return html``;
-  return html`<section><h2>Curves</h2><div class="charts">${charts.map((c) => html`<figure>${c}</figure>`)}</div></section>`;
+  return html`<section>
+    <h2>Curves</h2>
+    <div class="charts">${charts.map((c) => html`<figure>${c}</figure>`)}</div>
+  </section>`;
 }
 
 function numbersSection({ train, evaluations }: RunHistory): Html {
@@ -172,12 +232,21 @@ function numbersSection({ train, evaluations }: RunHistory): Html {
   const row = (name: string, h: History, at: number): void => {
     const cell = (curve: Curve): Html => html`<td>${shown(h.column(curve)[at] ?? NaN)}</td>`;
     rows.push(
-      html`<tr class="main"><th scope="row">${name}</th><td>${h.step[at]!}</td>${(['loss', 'cos', 'l1', 'mse'] as const).map(cell)}</tr>`,
+      html`<tr class="main">
+        <th scope="row">${name}</th>
+        <td>${h.step[at]!}</td>
+        ${(['loss', 'cos', 'l1', 'mse'] as const).map(cell)}
+      </tr>`,
     );
     if (h.teachers.size > 1)
       for (const [teacher, own] of h.teachers)
         rows.push(
-          html`<tr><th scope="row" class="inner">${teacher}</th><td></td><td></td>${(['cos', 'l1', 'mse'] as const).map((t) => html`<td>${shown(own[t][at] ?? NaN)}</td>`)}</tr>`,
+          html`<tr>
+            <th scope="row" class="inner">${teacher}</th>
+            <td></td>
+            <td></td>
+            ${(['cos', 'l1', 'mse'] as const).map((t) => html`<td>${shown(own[t][at] ?? NaN)}</td>`)}
+          </tr>`,
         );
   };
   if (train.length > 0) {
@@ -192,5 +261,24 @@ function numbersSection({ train, evaluations }: RunHistory): Html {
     if (best !== h.length - 1) row(`${split}, lowest loss`, h, best);
   }
   if (rows.length === 0) return html``;
-  return html`<section><h2>Numbers</h2><div class="scroll"><table class="numbers"><thead><tr><th></th><th scope="col">step</th><th scope="col">loss</th><th scope="col">cos</th><th scope="col">l1</th><th scope="col">mse</th></tr></thead><tbody>${rows}</tbody></table></div></section>`;
+  return html`<section>
+    <h2>Numbers</h2>
+    <div class="scroll">
+      <table class="numbers">
+        <thead>
+          <tr>
+            <th></th>
+            <th scope="col">step</th>
+            <th scope="col">loss</th>
+            <th scope="col">cos</th>
+            <th scope="col">l1</th>
+            <th scope="col">mse</th>
+          </tr>
+        </thead>
+        <tbody>
+          ${rows}
+        </tbody>
+      </table>
+    </div>
+  </section>`;
 }
