@@ -57,7 +57,8 @@ double number(const Napi::CallbackInfo& info, size_t i, const char* what) {
 
 int64_t whole(const Napi::CallbackInfo& info, size_t i, const char* what) {
   const double v = number(info, i, what);
-  if (!(v >= 0 && v <= 9007199254740991.0) || v != std::floor(v)) fail("ERR_ARGS", "expected %s as a whole number of at least 0, got %g", what, v);
+  if (!(v >= 0 && v <= 9007199254740991.0) || v != std::floor(v))
+    fail("ERR_ARGS", "expected %s as a whole number of at least 0, got %g", what, v);
   return static_cast<int64_t>(v);
 }
 
@@ -87,13 +88,14 @@ Bytes typed_bytes(const Napi::CallbackInfo& info, size_t i) {
 /// [handle, byte offset, typed array]: the two ends of a copy, checked.
 std::pair<std::byte*, Bytes> copy_ends(const Napi::CallbackInfo& info, const char* doing) {
   Environment& e = state(info).environment;
-  if (e.recording()) fail("ERR_PLAN", "%s a tensor's values on the host while a plan is recorded: it would not happen again at replay", doing);
+  if (e.recording())
+    fail("ERR_PLAN", "%s a tensor's values on the host while a plan is recorded: it would not happen again at replay", doing);
   const Buffer& b = e.buffer(static_cast<uint64_t>(whole(info, 0, "the handle")));
   const int64_t offset = whole(info, 1, "the byte offset");
   const Bytes host = typed_bytes(info, 2);
   if (offset > b.bytes || host.size > b.bytes - offset)
-    fail("ERR_SHAPE", "%lld bytes at offset %lld reach past a buffer of %lld bytes", static_cast<long long>(host.size), static_cast<long long>(offset),
-         static_cast<long long>(b.bytes));
+    fail("ERR_SHAPE", "%lld bytes at offset %lld reach past a buffer of %lld bytes", static_cast<long long>(host.size),
+         static_cast<long long>(offset), static_cast<long long>(b.bytes));
   return {b.block->data + offset, host};
 }
 
@@ -210,7 +212,9 @@ Napi::Value set_error_class(const Napi::CallbackInfo& info) {
 
 /// libm's cosine and power: V8's Math.cos differs from libm in the last bit for 3 % of all arguments, and Bun's does not.
 Napi::Value cosine(const Napi::CallbackInfo& info) { return Napi::Number::New(info.Env(), std::cos(number(info, 0, "x"))); }
-Napi::Value power(const Napi::CallbackInfo& info) { return Napi::Number::New(info.Env(), std::pow(number(info, 0, "x"), number(info, 1, "y"))); }
+Napi::Value power(const Napi::CallbackInfo& info) {
+  return Napi::Number::New(info.Env(), std::pow(number(info, 0, "x"), number(info, 1, "y")));
+}
 
 /// The field lists of all ops, from which scripts/generate-ops.mjs writes src/generated/ops.ts.
 Napi::Value describe_ops(const Napi::CallbackInfo& info) {
@@ -230,7 +234,8 @@ Napi::Value describe_ops(const Napi::CallbackInfo& info) {
         for (int d = 0, n = 0; d < kDTypes; ++d)
           if (f.dtypes & (1u << d)) dtypes[static_cast<uint32_t>(n++)] = kDTypeNames[d];
         o["dtypes"] = dtypes;
-        o["rank"] = f.min_rank == f.max_rank ? std::to_string(f.min_rank) : std::to_string(f.min_rank) + " to " + std::to_string(f.max_rank);
+        o["rank"] =
+            f.min_rank == f.max_rank ? std::to_string(f.min_rank) : std::to_string(f.min_rank) + " to " + std::to_string(f.max_rank);
         o["optional"] = f.optional;
         if (f.shares) o["shares"] = f.shares;
       }

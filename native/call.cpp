@@ -10,7 +10,8 @@ namespace theia::native {
 namespace {
 
 int64_t whole(const char* op, const char* field, const char* what, double v, double lo, double hi) {
-  if (!(v >= lo && v <= hi) || v != std::floor(v)) fail("ERR_ARGS", "%s: expected %s of '%s' as a whole number in [%.0f, %.0f], got %g", op, what, field, lo, hi, v);
+  if (!(v >= lo && v <= hi) || v != std::floor(v))
+    fail("ERR_ARGS", "%s: expected %s of '%s' as a whole number in [%.0f, %.0f], got %g", op, what, field, lo, hi, v);
   return static_cast<int64_t>(v);
 }
 

@@ -90,7 +90,8 @@ void Environment::release_block(Block* block) {
 }
 
 Environment::Memory Environment::memory() const {
-  return {allocator_.live() - (scratch_ ? scratch_->bytes : 0), allocator_.peak(), allocator_.cached(), alive_, static_cast<int64_t>(plans_.size())};
+  return {allocator_.live() - (scratch_ ? scratch_->bytes : 0), allocator_.peak(), allocator_.cached(), alive_,
+          static_cast<int64_t>(plans_.size())};
 }
 
 // ---- calls

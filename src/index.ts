@@ -36,11 +36,11 @@ export { configJson, loadTheia, loadWeights, readModelConfig, saveWeights } from
 export { newModelConfig, completeConfig } from './models/config-complete.js';
 export { BACKBONES, MODEL_DEFAULTS, parseModelConfig } from './models/config.js';
 export type { ModelConfig, PartialModelConfig } from './models/config.js';
-export { judge, measure, uniformTolerances } from './models/parity.js';
-export type { OwnTensor, ParityRow, ReferenceTensor, Tolerances } from './models/parity.js';
-export { planParity, runParity } from './models/parity-run.js';
-export type { ParityPlan, ParityTarget } from './models/parity-run.js';
-export { findGoldenFacts, goldenTolerances } from './models/parity-golden.js';
+export { judge, measure, uniformTolerances } from './parity/compare.js';
+export type { OwnTensor, ParityRow, ReferenceTensor, Tolerances } from './parity/compare.js';
+export { planParity, runParity } from './parity/run.js';
+export type { ParityPlan, ParityTarget } from './parity/run.js';
+export { findGoldenFacts, goldenTolerances } from './parity/golden.js';
 export { parseSafetensors, SafetensorsFile, writeSafetensors } from './formats/index.js';
 
 // Running it

@@ -102,13 +102,19 @@ static void run_task(const Gemm& g, const GemmPlan& plan, int64_t task, float* w
   if (g.multiply != Multiply::none) row_offsets(g.multiplier_rows, row0, rows, at.multiplier);
   if (g.residual) row_offsets(g.residual_rows, row0, rows, at.residual);
 
-  // Where the rows of a strip lie evenly in C the register kernel writes there itself: in matrices, and along a line of a map.
-  bool even[kTaskRows / kMr + 1];
+  // Where the rows of a strip lie evenly in C (and in the residual) the register kernel works there itself: in matrices, and along a line
+  // of a map.
+  bool even[kTaskRows / kMr + 1], even_residual[kTaskRows / kMr + 1];
   for (int64_t strip = 0; strip < strips; ++strip) {
     const int64_t row = strip * kMr, stop = row + kMr < rows ? row + kMr : rows;
-    even[strip] = true;
-    for (int64_t i = row + 2; i < stop; ++i) even[strip] &= at.c[i] - at.c[i - 1] == at.c[row + 1] - at.c[row];
+    even[strip] = even_residual[strip] = true;
+    for (int64_t i = row + 2; i < stop; ++i) {
+      even[strip] &= at.c[i] - at.c[i - 1] == at.c[row + 1] - at.c[row];
+      if (g.residual) even_residual[strip] &= at.residual[i] - at.residual[i - 1] == at.residual[row + 1] - at.residual[row];
+    }
   }
+  // All of the epilogue fits into the register kernel.
+  const bool light = g.activation != Activation::gelu && g.multiply == Multiply::none && !g.accumulate;
   alignas(64) float scratch[8 * kPanel];
   ABlock a{};
   Micro s{};
@@ -139,18 +145,32 @@ static void run_task(const Gemm& g, const GemmPlan& plan, int64_t task, float* w
         s.a = a.k_major + row * len;
         s.prefetch = next && strip < 8 ? next + strip * len * 4 : s.b;
         const bool in_place = plan.plain && even[strip] && n == kPanel;
-        if (in_place) {
+        const bool fused = !plan.plain && light && last && even[strip] && even_residual[strip] && n == kPanel;
+        float* const tile =
+            plan.plain || !plan.many_blocks ? scratch : workspace + plan.tiles_at + ((panel - panel0) * strips + strip) * kMr * kPanel;
+        s.bias = nullptr, s.partial = nullptr, s.residual = nullptr, s.relu = false;
+        if (in_place || fused) {
           s.out = static_cast<float*>(g.c) + at.c[row] + c_col;
           s.ld = count > 1 ? at.c[row + 1] - at.c[row] : 0;
-          s.add = !first || g.accumulate;
+          s.add = in_place && (!first || g.accumulate);
         } else {
-          s.out =
-              plan.plain || !plan.many_blocks ? scratch : workspace + plan.tiles_at + ((panel - panel0) * strips + strip) * kMr * kPanel;
+          s.out = tile;
           s.ld = kPanel;
           s.add = !plan.plain && !first;
         }
+        if (fused) {
+          s.bias = g.bias ? static_cast<const float*>(g.bias) + n0 : nullptr;
+          s.partial = first ? nullptr : tile;
+          s.relu = g.activation == Activation::relu;
+          if (g.residual) {
+            s.residual = static_cast<const float*>(g.residual) + at.residual[row] + n0;
+            s.residual_ld = count > 1 ? at.residual[row + 1] - at.residual[row] : 0;
+            s.residual_first = g.residual_first;
+          }
+        }
         kernels[count - 1](s);
-        if (!in_place && (plan.plain || last)) finish(g, at, row, count, n0, c_col, n, s.out, g.accumulate || (plan.plain && !first));
+        if (!in_place && !fused && (plan.plain || last))
+          finish(g, at, row, count, n0, c_col, n, s.out, g.accumulate || (plan.plain && !first));
       }
     }
     k0 = k1;

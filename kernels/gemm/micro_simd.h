@@ -18,6 +18,13 @@ struct Micro {
   float alpha;
   bool add;               // out += alpha · sum, else out = alpha · sum
   const float* prefetch;  // k·4 floats from here on are asked for into L2
+  // The epilogue that fits into registers: sums start at the bias; behind the last step come what earlier blocks summed, the residual
+  // (before or behind the activation) and ReLU. Null or false where there is none.
+  const float* bias;     // [32]
+  const float* partial;  // [MR][32]
+  const float* residual;
+  int64_t residual_ld;
+  bool residual_first, relu;
 };
 
 /// MR rows by NV · 16 columns.
@@ -35,10 +42,13 @@ static void micro(const Micro& s) {
       for (int i = 0; i < MR; ++i) r[i] = s.rows[i];
     }
     vf sum[MR][V];
+    vf start[V];
+#pragma GCC unroll 2
+    for (int v = 0; v < V; ++v) start[v] = s.bias ? load(s.bias + part * 16 + v * kLanes) : vf{};
 #pragma GCC unroll 8
     for (int i = 0; i < MR; ++i)
 #pragma GCC unroll 2
-      for (int v = 0; v < V; ++v) sum[i][v] = vf{};
+      for (int v = 0; v < V; ++v) sum[i][v] = start[v];
 
     const auto step = [&](int64_t k) __attribute__((always_inline)) {
       vf bv[V];
@@ -66,15 +76,21 @@ static void micro(const Micro& s) {
     }
     for (; k < s.k; ++k) step(k);
 
-    const vf alpha = set1(s.alpha);
-    float* out = s.out + part * 16;
+    const auto each = [&](auto body) __attribute__((always_inline)) {
 #pragma GCC unroll 8
-    for (int i = 0; i < MR; ++i)
+      for (int i = 0; i < MR; ++i)
 #pragma GCC unroll 2
-      for (int v = 0; v < V; ++v) {
-        float* o = out + i * s.ld + v * kLanes;
-        store(o, s.add ? fma(alpha, sum[i][v], load(o)) : alpha * sum[i][v]);
-      }
+        for (int v = 0; v < V; ++v) body(i, v, part * 16 + v * kLanes);
+    };
+    if (s.partial) each([&](int i, int v, int64_t at) { sum[i][v] += load(s.partial + i * kPanel + at); });
+    if (s.residual && s.residual_first) each([&](int i, int v, int64_t at) { sum[i][v] += load(s.residual + i * s.residual_ld + at); });
+    if (s.relu) each([&](int i, int v, int64_t) { sum[i][v] = vmax(vf{}, sum[i][v]); });
+    if (s.residual && !s.residual_first) each([&](int i, int v, int64_t at) { sum[i][v] += load(s.residual + i * s.residual_ld + at); });
+    const vf alpha = set1(s.alpha);
+    if (s.add)
+      each([&](int i, int v, int64_t at) { store(s.out + i * s.ld + at, fma(alpha, sum[i][v], load(s.out + i * s.ld + at))); });
+    else
+      each([&](int i, int v, int64_t at) { store(s.out + i * s.ld + at, alpha * sum[i][v]); });
   }
 }
 

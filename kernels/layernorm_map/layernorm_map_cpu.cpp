@@ -7,13 +7,14 @@ namespace theia::cpu {
 
 namespace {
 
-/// Σ f(i) over [0, n), run by run: a single float running over millions of elements would lose half of its digits.
+/// Σ f(i) over [0, n), 128 at a time: with runs of 4096 in a single float the 64x64 heads were 1.6e-5 off.
 template <class T, class F>
 T sum_of(int64_t n, F f) {
+  constexpr int64_t kRun = 128;
   T total = 0;
-  for (int64_t begin = 0; begin < n; begin += kMapRun) {
+  for (int64_t begin = 0; begin < n; begin += kRun) {
     T part = 0;
-    for (int64_t i = begin; i < std::min(n, begin + kMapRun); ++i) part += f(i);
+    for (int64_t i = begin; i < std::min(n, begin + kRun); ++i) part += f(i);
     total += part;
   }
   return total;

@@ -2,6 +2,7 @@
 #include "kernels/linear/linear.h"
 
 #include "kernels/core/checks.h"
+#include "kernels/core/overlap.h"
 #include "kernels/linear/linear_plan.h"
 #include "kernels/pack/pack.h"
 
@@ -41,6 +42,8 @@ void check(const LinearArgs& a) {
   expect_rows(op, "residual", a.residual, m, n, t);
   expect_rows(op, "y", a.y, m, n, t);
   expect_rows(op, "slope", a.slope, m, n, t);
+  expect_distinct(op, "y", a.y);
+  expect_distinct(op, "slope", a.slope);
   if (a.slope.present() && static_cast<Activation>(a.activation) != Activation::gelu)
     fail("ERR_ARGS", "linear: 'slope' is saved for activation gelu only");
 }
@@ -82,6 +85,8 @@ void check(const LinearGradArgs& a) {
   expect_rows(op, "dx", a.dx, m, k, t);
   expect_rows(op, "dw", a.dw, n, k, t);
   expect_vector(op, "dbias", a.dbias, n, t);
+  expect_distinct(op, "dx", a.dx);
+  expect_distinct(op, "dw", a.dw);
   const Activation activation = static_cast<Activation>(a.activation);
   if (activation == Activation::relu && !a.y.present()) fail("ERR_ARGS", "linear_grad: activation relu needs 'y', forward's output");
   if (activation == Activation::gelu && !a.slope.present())

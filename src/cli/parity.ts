@@ -3,8 +3,8 @@ import { fileURLToPath } from 'node:url';
 import { TheiaError } from '../errors.js';
 import type { ImageSource } from '../data/image-source.js';
 import type { SafetensorsFile } from '../formats/index.js';
-import type { ParityRow, Tolerances } from '../models/parity.js';
-import type { ParityPlan, ParityTarget } from '../models/parity-run.js';
+import type { ParityRow, Tolerances } from '../parity/compare.js';
+import type { ParityPlan, ParityTarget } from '../parity/run.js';
 import type { Theia } from '../models/theia.js';
 import type { Args } from './args.js';
 import { DEVICE_OPTIONS, checkDType, deviceOf } from './device.js';
@@ -58,7 +58,7 @@ async function targetsOf(path: string | undefined, plan: ParityPlan, reference: 
       hint: 'a safetensors file with a normalised target [B,H*W,C] per teacher name',
     });
   const { SafetensorsFile } = await import('../formats/index.js');
-  const { targetName } = await import('../models/parity-run.js');
+  const { targetName } = await import('../parity/run.js');
   using file = SafetensorsFile.open(path);
   const names = file.names();
   for (const teacher of plan.targets) {
@@ -86,10 +86,10 @@ function manifestFolders(reference: string): string[] {
 }
 
 async function tolerancesOf(args: Args): Promise<Tolerances> {
-  const { uniformTolerances } = await import('../models/parity.js');
+  const { uniformTolerances } = await import('../parity/compare.js');
   if (args.string('profile') === undefined) return uniformTolerances(args.number('rtol', { min: 0 }) ?? DEFAULT_RTOL);
   if (args.has('rtol')) throw new TheiaError('ERR_ARGS', 'expected --rtol or --profile, got both');
-  const { findGoldenFacts, goldenTolerances } = await import('../models/parity-golden.js');
+  const { findGoldenFacts, goldenTolerances } = await import('../parity/golden.js');
   const reference = args.need('reference');
   return goldenTolerances(findGoldenFacts(reference, manifestFolders(reference)));
 }
@@ -114,7 +114,7 @@ function text(rows: readonly ParityRow[], notCompared: readonly string[]): strin
 
 async function loadModel(args: Args, names: readonly string[]): Promise<Theia> {
   const { loadTheia } = await import('../models/checkpoint.js');
-  const { needsGradients } = await import('../models/parity-run.js');
+  const { needsGradients } = await import('../parity/run.js');
   const config = args.string('config');
   return loadTheia(args.need('weights'), { training: names.some(needsGradients), ...(config === undefined ? {} : { config }) });
 }
@@ -124,8 +124,8 @@ async function run(args: Args): Promise<number> {
   checkDType(args);
   const tolerances = await tolerancesOf(args);
   const { SafetensorsFile } = await import('../formats/index.js');
-  const { judge, measure } = await import('../models/parity.js');
-  const { planParity, runParity } = await import('../models/parity-run.js');
+  const { judge, measure } = await import('../parity/compare.js');
+  const { planParity, runParity } = await import('../parity/run.js');
   using reference = SafetensorsFile.open(args.need('reference'));
   using model = await loadModel(args, reference.names());
   const plan = planParity(model, reference.names());

@@ -30,6 +30,11 @@ export class OpGolden {
     return Float64Array.from(this.file.float32(key));
   }
 
+  /** The values of a uint8 tensor. */
+  bytes(key: string): Uint8Array {
+    return this.file.bytes(key);
+  }
+
   /** Fails if the values are further from the golden ones than allowed: 20 times PyTorch's own float32 error, or the table's floor. */
   compare(key: string, got: ArrayLike<number>, label = ''): void {
     const floor = key.split('/')[1] === 'din' ? 2e-5 : 1e-5;

@@ -3,8 +3,8 @@ import { basename, join } from 'node:path';
 import { TheiaError, fileError } from '../errors.js';
 import { parseJson } from '../formats/index.js';
 import type { Json } from '../formats/index.js';
-import { isGradient } from './parity.js';
-import type { Tolerances } from './parity.js';
+import { isGradient } from './compare.js';
+import type { Tolerances } from './compare.js';
 
 /** The float32 rows of the tolerance table of the golden data's README. */
 const TABLE = {

@@ -5,10 +5,10 @@ import { Tensor, tidy } from '../tensor/index.js';
 import { combineLosses, termWeights } from '../train/loss.js';
 import type { LossOptions } from '../train/loss.js';
 import type { LossTerms } from '../train/metrics.js';
-import { teacherKey } from './config-complete.js';
-import { REDUCE_METHODS } from './theia.js';
-import type { ReduceMethod, Theia } from './theia.js';
-import type { OwnTensor } from './parity.js';
+import { teacherKey } from '../models/config-complete.js';
+import { REDUCE_METHODS } from '../models/theia.js';
+import type { ReduceMethod, Theia } from '../models/theia.js';
+import type { OwnTensor } from './compare.js';
 
 /** The paper's loss, which reference files are made with. */
 const LOSS: LossOptions = { kind: 'cos_l1', cosWeight: 0.9, teacherWeights: new Map() };
