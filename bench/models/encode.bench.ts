@@ -12,6 +12,7 @@ function encode(size: StudentSize, batch: number, floor?: number): ModelCase {
     ...(floor === undefined ? {} : { floor }),
     make() {
       const model = student(size, false);
+      model.arena.seal(); // as the encoder does: weights are packed once
       const images = Tensor.from(pictures(batch), [batch, 224, 224, 3], 'uint8').retainOnly();
       const forward = (): Tensor => tidy(() => model.encode(images).tokens);
       const { flops } = measureCost(() => forward().dispose());

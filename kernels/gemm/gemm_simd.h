@@ -80,14 +80,24 @@ static void load_a(const Gemm& g, const GemmPlan& plan, int64_t row0, int64_t ro
     pack_k_major(g.a, row0, rows, k0, len, workspace);
     out.k_major = workspace;
   } else if (plan.direct_a) {
-    Cursor at = cursor(g.a.rows, row0);
-    for (int64_t i = 0; i < rows; ++i, at.next()) out.rows[i] = static_cast<const float*>(g.a.data) + at.offset() + k0;
+    const float* const data = static_cast<const float*>(g.a.data) + k0;
+    int64_t at[kTaskRows];
+    row_offsets(g.a.rows, row0, rows, at);
+    for (int64_t i = 0; i < rows; ++i) out.rows[i] = data + at[i];
   } else {
     pack_rows(g.a, row0, rows, k0, len, workspace);
     for (int64_t i = 0; i < rows; ++i) out.rows[i] = workspace + i * len;
     if (g.a.source == Source::patches && len > 0) return trim(g, row0, rows, k0, len, out);
   }
   for (int64_t strip = 0; strip * kMr < rows; ++strip) out.begin[strip] = 0, out.end[strip] = len;
+}
+
+/// Rows first .. stop lie a constant step apart.
+static bool evenly(const RowMap& map, const int64_t* at, int64_t first, int64_t stop) {
+  if (is_plain(map)) return true;
+  bool even = true;
+  for (int64_t i = first + 2; i < stop; ++i) even &= at[i] - at[i - 1] == at[first + 1] - at[first];
+  return even;
 }
 
 static void run_task(const Gemm& g, const GemmPlan& plan, int64_t task, float* workspace) {
@@ -107,11 +117,8 @@ static void run_task(const Gemm& g, const GemmPlan& plan, int64_t task, float* w
   bool even[kTaskRows / kMr + 1], even_residual[kTaskRows / kMr + 1];
   for (int64_t strip = 0; strip < strips; ++strip) {
     const int64_t row = strip * kMr, stop = row + kMr < rows ? row + kMr : rows;
-    even[strip] = even_residual[strip] = true;
-    for (int64_t i = row + 2; i < stop; ++i) {
-      even[strip] &= at.c[i] - at.c[i - 1] == at.c[row + 1] - at.c[row];
-      if (g.residual) even_residual[strip] &= at.residual[i] - at.residual[i - 1] == at.residual[row + 1] - at.residual[row];
-    }
+    even[strip] = evenly(g.c_rows, at.c, row, stop);
+    even_residual[strip] = !g.residual || evenly(g.residual_rows, at.residual, row, stop);
   }
   // All of the epilogue fits into the register kernel.
   const bool light = g.activation != Activation::gelu && g.multiply == Multiply::none && !g.accumulate;

@@ -60,7 +60,7 @@ void check(const PatchEmbedArgs& a) {
                               {"register_positions", &a.register_positions},
                               {"y", &a.y}});
   if (a.packed.present()) {
-    expect_dtype("patch_embed", "packed", a.packed, DType::f32);
+    expect_dtype("patch_embed", "packed", a.packed, a.w.dtype);
     expect_contiguous("patch_embed", "packed", a.packed);
     expect_shape("patch_embed", "packed", a.packed, {packed_elements(patch_weights(a.w))});
   }

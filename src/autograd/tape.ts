@@ -144,6 +144,9 @@ export class Tape {
       }
       for (const w of wanted) if (!results.has(w.id)) keepWanted(w);
       return wanted.map((w) => results.get(w.id));
+    } catch (error) {
+      for (const g of results.values()) g.dispose();
+      throw error;
     } finally {
       gradients.dispose();
       this.dispose();

@@ -65,7 +65,7 @@ interface Pair {
 }
 
 /** One pre-LN block: x += Wo·MHA(LN(x)) + bo; x += W2·gelu(W1·LN(x) + b1) + b2. */
-class Block {
+export class Block {
   private readonly before: Pair;
   private readonly after: Pair;
   private readonly qkv: Pair;

@@ -265,8 +265,8 @@ test('as accurate as the plain loop, whole blocks of k and odd sizes', () => {
     [257, 33, 3],
     [33, 65, 196],
     [196, 33, 197],
-    [197, 64, 192],
-    [33, 257, 256],
+    [197, 35, 192],
+    [17, 257, 256],
     [33, 64, 385],
     [5, 70, 1000],
     [20, 35, 1600],
@@ -343,7 +343,7 @@ test('gradients agree with finite differences', () => {
 
 test('the same bits twice and on any number of threads', () => {
   for (const packed of [false, true]) {
-    const f = forward([230, 65, 280], randomValues, {
+    const f = forward([215, 40, 270], randomValues, {
       activation: 'gelu',
       bias: true,
       residual: true,

@@ -22,6 +22,11 @@ export class OpGolden {
     return [...new Set(Object.keys(this.entry.tensors).map((key) => key.split('/')[0]!))].filter((name) => pattern.test(name));
   }
 
+  /** What comes behind a prefix in the names of the tensors. */
+  names(prefix: string): string[] {
+    return Object.keys(this.entry.tensors).flatMap((key) => (key.startsWith(prefix) ? [key.slice(prefix.length)] : []));
+  }
+
   shape(key: string): number[] {
     return this.tensor(key).shape;
   }
