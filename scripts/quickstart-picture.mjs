@@ -14,7 +14,7 @@ const { values } = parseArgs({
 });
 if (values.images === undefined) throw new Error('--images FOLDER is missing');
 const from = (path) => import(new URL(`../dist/src/${path}`, import.meta.url));
-const { beside, stacked } = await from('analysis/colour.js');
+const { beside, enlarge, stacked } = await from('analysis/colour.js');
 const { fetchPackage } = await from('data/fetch.js');
 const { decodeImage, encodePng } = await from('data/image.js');
 const { listImages } = await from('data/keys.js');
@@ -25,7 +25,10 @@ const { loadTheia } = await from('models/checkpoint.js');
 const { openTeacher } = await from('teachers/open.js');
 const { newestCheckpoint } = await from('train/checkpoint-dir.js');
 const { loadConfig } = await from('train/config.js');
+const { normalisedTargets } = await from('train/baselines.js');
 const { collectPictures } = await from('train/report-pictures.js');
+const { makeLoader, openTrainingData } = await from('train/training-data.js');
+const { Stream } = await from('data/order.js');
 
 const config = loadConfig({ text: readFileSync(join(values.run, 'config.toml'), 'utf8') });
 const { images } = await listImages(values.images);
@@ -46,10 +49,24 @@ teacher.dispose();
 const { mean, std } = config.preprocess;
 const model = loadTheia(newestCheckpoint(values.run).path, { normalisation: { mean, std } });
 const statistics = new Map([[name, loadStatistics(config.data.root, name, channels)]]);
-const [pictures] = await collectPictures(model, batches, new Map([[name, [...teacher.shape]]]), statistics);
+// Basis and scale are those of the photographs that were held out: four pictures alone would make one of their own kind.
+const data = await openTrainingData(config);
+const sizes = data.evaluation.map((d) => d.length);
+const stream = new Stream({ seed: 0, sizes, weights: [1], shuffle: false });
+const loader = makeLoader(config, data, { datasets: data.evaluation, stream, to: sizes[0], workers: 0 });
+const reference = [];
+for await (const batch of loader) reference.push(...normalisedTargets(batch, name, statistics.get(name)));
+await loader.close();
+data.close();
+const targets = new Map([[name, [...teacher.shape]]]);
+const [pictures] = await collectPictures(model, batches, targets, statistics, new Map([[name, reference]]));
 model.dispose();
 const WHITE = [255, 255, 255];
-const rows = pictures.photos.map((p) => beside([p.photo, p.teacher, p.student], 8, WHITE));
+const SIDE = 182; // 13 pixels a cell of the map
+const rows = pictures.photos.map((p) => {
+  const photo = resizeImage({ ...p.photo, channels: 3 }, SIDE, SIDE, 'bicubic');
+  return beside([photo, enlarge(p.teacher, SIDE, SIDE), enlarge(p.student, SIDE, SIDE)], 8, WHITE);
+});
 // Two photographs side by side keep the picture wide enough for a page.
 const lines = [];
 for (let i = 0; i < rows.length; i += 2) lines.push(beside(rows.slice(i, i + 2), 28, WHITE));

@@ -44,12 +44,14 @@ const MOST_ROWS = 4096;
  * the shown images) and one scale (from its 1st to its 99th percentile there), so equal colours mean equal features.
  * @param targets teacher -> [C,H,W]; `_cls` targets have no map and are passed over
  * @param statistics by teacher, as in training
+ * @param reference normalised maps by teacher that basis and scale come from instead of the shown ones
  */
 export async function collectPictures(
   model: Theia,
   batches: AsyncIterable<Batch> | Iterable<Batch>,
   targets: ReadonlyMap<string, readonly number[]>,
   statistics: ReadonlyMap<string, TargetStatistics>,
+  reference: ReadonlyMap<string, readonly Float32Array[]> = new Map(),
 ): Promise<TeacherPictures[]> {
   const maps = [...targets].filter(([name, shape]) => !isClsTarget(name) && shape.length === 3 && model.teachers.includes(name));
   const names = maps.map(([name]) => name);
@@ -70,7 +72,7 @@ export async function collectPictures(
     });
   }
   if (seen.length === 0) return [];
-  return maps.map(([name, shape]) => teacherPictures(name, shape as [number, number, number], seen));
+  return maps.map(([name, shape]) => teacherPictures(name, shape as [number, number, number], seen, reference.get(name)));
 }
 
 interface Seen {
@@ -81,19 +83,17 @@ interface Seen {
   wanted: Map<string, Float32Array>;
 }
 
-function teacherPictures(teacher: string, [channels, height, width]: [number, number, number], seen: readonly Seen[]): TeacherPictures {
-  const basis = principalComponents(
-    sampledRows(
-      seen.map((s) => s.wanted.get(teacher)!),
-      channels,
-    ),
-    channels,
-    Math.min(3, channels),
-  );
+function teacherPictures(
+  teacher: string,
+  [channels, height, width]: [number, number, number],
+  seen: readonly Seen[],
+  reference: readonly Float32Array[] = seen.map((s) => s.wanted.get(teacher)!),
+): TeacherPictures {
+  const basis = principalComponents(sampledRows(reference, channels), channels, Math.min(3, channels));
   // A teacher of one or two channels leaves the other colours at their middle.
   const project = (map: Float32Array): Float64Array => spread(projectRows(basis, map), basis.components.length);
   const projected = seen.map((s) => project(s.wanted.get(teacher)!));
-  const range = componentRange(projected, 3, TRIM);
+  const range = componentRange(reference.map(project), 3, TRIM);
   let [low, high] = [Infinity, -Infinity];
   for (const { norms } of seen) for (const n of norms) [low, high] = [Math.min(low, n), Math.max(high, n)];
   const photos = seen.map((s, i): ReportPhoto => {
