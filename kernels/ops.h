@@ -38,8 +38,8 @@ struct CpuEntry {
 };
 extern const CpuEntry kCpuTable[kOps];  // table_cpu.cpp
 
-/// The kernel for these arguments: float64 tensors (in fields that allow other types too) go to the plain double variant, everything else to the widest variant that the op has
-/// up to `isa`.
+/// The kernel for these arguments: float64 tensors (in fields that allow other types too) go to the plain double variant, everything else
+/// to the widest variant that the op has up to `isa`.
 CpuKernel cpu_kernel(Op op, const void* args, Isa isa);
 
 /// The largest args struct, so that dispatchers can keep one on the stack.

@@ -27,15 +27,18 @@ void call(const void* args, const Context& context) {
 }  // namespace
 
 // The plain variant is a template over float and double; the double one is the reference of the tests and of gradcheck.
-#define PLAIN(op, Args) #op, &call<Args, cpu::op<float>>, &call<Args, cpu::op<double>>
+#define PLAIN(op, Args) #op, &call < Args, cpu::op < float>>, &call < Args, cpu::op < double>>
 #if defined(__x86_64__)
-#define SIMD(op, Args) {PLAIN(op, Args), &call<Args, avx2::op>, &call<Args, avx512::op>}
+#define SIMD(op, Args) \
+  { PLAIN(op, Args), &call<Args, avx2::op>, &call<Args, avx512::op> }
 #else
-#define SIMD(op, Args) {PLAIN(op, Args), nullptr, nullptr}
+#define SIMD(op, Args) \
+  { PLAIN(op, Args), nullptr, nullptr }
 #endif
 
 // Ops on whole numbers: every instruction set gives the same bytes, one source serves all.
-#define BYTES(op, Args) {#op, &call<Args, cpu::op>, nullptr, nullptr, nullptr}
+#define BYTES(op, Args) \
+  { #op, &call < Args, cpu::op>, nullptr, nullptr, nullptr }
 
 constexpr CpuEntry kCpuTable[kOps] = {
     SIMD(add, AddArgs),

@@ -3,15 +3,24 @@
 #include <cstddef>
 #include <cstdint>
 #include <map>
+#include <memory>
 #include <vector>
 
 namespace theia {
+
+/// A region of huge pages that blocks are cut from, one behind the other. It goes back to the system whole, when none of its blocks lives.
+struct Slab {
+  std::byte* data;
+  int64_t bytes, used;
+  int live;  // blocks in use
+};
 
 /// A piece of memory. `refs` counts the handles and plans that hold it.
 struct Block {
   std::byte* data;
   int64_t bytes;  // rounded size, the key of the cache
   int refs;
+  Slab* slab;  // null: a region of its own
 };
 
 class Allocator {
@@ -23,7 +32,7 @@ class Allocator {
   Block* allocate(int64_t bytes);
   /// Puts a block without holders into the cache.
   void release(Block* block);
-  /// Gives all cached blocks back to the system.
+  /// Gives cached blocks back to the system, as far as nothing else lives in their slabs.
   void trim();
 
   int64_t live() const { return live_; }
@@ -32,6 +41,10 @@ class Allocator {
   void reset_peak() { peak_ = live_; }
 
  private:
+  Block* fresh(int64_t size);
+  std::byte* cut(int64_t size, Slab*& from);
+
+  std::vector<std::unique_ptr<Slab>> slabs_;
   std::map<int64_t, std::vector<Block*>> cache_;
   int64_t live_ = 0, peak_ = 0, cached_ = 0;
 };

@@ -9,7 +9,7 @@ namespace theia {
 
 struct Context {
   Pool* pool;
-  std::byte* workspace;     // 64-byte aligned scratch of at least workspace(args, pool->threads()) bytes; contents undefined
+  std::byte* workspace;  // 64-byte aligned scratch of at least workspace(args, pool->threads()) bytes; contents undefined
   int64_t workspace_bytes;
 };
 

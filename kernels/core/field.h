@@ -25,8 +25,8 @@ struct Field {
   const char* name;
   Role role;
   Kind kind;
-  uint32_t offset;      // of the member in the args struct
-  DTypes dtypes;        // allowed element types (tensors)
+  uint32_t offset;  // of the member in the args struct
+  DTypes dtypes;    // allowed element types (tensors)
   int8_t min_rank, max_rank;
   bool optional;        // the tensor may be absent
   const char* shares;   // name of the tensor whose memory this one may be, or nullptr
@@ -52,11 +52,10 @@ struct Field {
 inline const Tensor& tensor_at(const void* args, const Field& f) {
   return *reinterpret_cast<const Tensor*>(static_cast<const std::byte*>(args) + f.offset);
 }
-inline Tensor& tensor_at(void* args, const Field& f) {
-  return *reinterpret_cast<Tensor*>(static_cast<std::byte*>(args) + f.offset);
-}
+inline Tensor& tensor_at(void* args, const Field& f) { return *reinterpret_cast<Tensor*>(static_cast<std::byte*>(args) + f.offset); }
 
-/// What the field list promises, for any op: presence, dtype, rank, known choice. Throws ERR_DTYPE, ERR_SHAPE, ERR_ARGS naming op and field.
+/// What the field list promises, for any op: presence, dtype, rank, known choice. Throws ERR_DTYPE, ERR_SHAPE, ERR_ARGS naming op and
+/// field.
 void check_fields(const char* op, std::span<const Field> fields, const void* args);
 
 }  // namespace theia

@@ -44,7 +44,7 @@ int default_threads() {
   return std::clamp(std::min(cpus, cgroup_quota()), 1, 256);
 }
 
-Pool::Pool(int threads) {
+Pool::Pool(int threads) : shares_(new Share[static_cast<size_t>(std::max(threads, 1))]) {
   for (int i = 1; i < threads; ++i) workers_.emplace_back([this, i] { work(i); });
 }
 
@@ -67,13 +67,17 @@ void Pool::keep(int64_t chunk, std::exception_ptr error) {
 }
 
 void Pool::take_chunks(int thread) {
-  for (;;) {
-    const int64_t chunk = next_.fetch_add(1, std::memory_order_relaxed);
-    if (chunk >= chunks_) return;
-    try {
-      (*body_)(chunk, thread);
-    } catch (...) {
-      keep(chunk, std::current_exception());
+  const int count = threads();
+  for (int i = 0; i < count; ++i) {
+    Share& share = shares_[static_cast<size_t>((thread + i) % count)];
+    for (;;) {
+      const int64_t chunk = share.next.fetch_add(1, std::memory_order_relaxed);
+      if (chunk >= share.end) break;
+      try {
+        (*body_)(chunk, thread);
+      } catch (...) {
+        keep(chunk, std::current_exception());
+      }
     }
   }
 }
@@ -108,8 +112,11 @@ void Pool::run_chunks(int64_t chunks, ChunkBody body) {
     return;
   }
   body_ = &body;
-  chunks_ = chunks;
-  next_ = 0;
+  const int count = threads();
+  for (int i = 0; i < count; ++i) {
+    shares_[static_cast<size_t>(i)].next = chunks * i / count;
+    shares_[static_cast<size_t>(i)].end = chunks * (i + 1) / count;
+  }
   error_ = nullptr;
   open_ = true;
   generation_ += 1;

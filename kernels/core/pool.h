@@ -1,5 +1,6 @@
-// The thread pool: one per process, one job at a time. The caller works too; chunks are handed out by an atomic counter, so a thread that
-// the scheduler took away delays one chunk and not the job.
+// The thread pool: one per process, one job at a time. The caller works too. Every thread begins with a share of the chunks of its own,
+// the same one in every job of that many chunks, so that what it wrote in one op is in its cache for the next; then it helps the others.
+// Chunks are handed out by atomic counters: a thread that the scheduler took away delays one chunk and not the job.
 #pragma once
 #include <atomic>
 #include <condition_variable>
@@ -58,8 +59,11 @@ class Pool {
   std::atomic<int> inside_{0};     // workers inside the job
   std::atomic<bool> quit_{false};
   const ChunkBody* body_ = nullptr;
-  int64_t chunks_ = 0;
-  alignas(64) std::atomic<int64_t> next_{0};
+  struct alignas(64) Share {
+    std::atomic<int64_t> next{0};
+    int64_t end = 0;
+  };
+  std::unique_ptr<Share[]> shares_;  // one a thread
   std::mutex error_mutex_;
   std::exception_ptr error_;
   int64_t error_chunk_ = 0;

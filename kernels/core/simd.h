@@ -202,6 +202,19 @@ THEIA_INLINE vf vexp(vf x) {
   return scale2(fma(p, r * r, r) + 1.0f, n);
 }
 
+/// e^x within 1 ulp for x in [-87, 88] only: no bounds, and the exponent is added as a number. Outside, and for NaN, anything may come.
+THEIA_INLINE vf vexp_bounded(vf x) {
+  const vf shifted = fma(x, set1(1.44269504f), set1(12582912.0f));  // 1.5 · 2^23: the rounded whole number stands in the low bits
+  const vf n = shifted - 12582912.0f;
+  const vf r = fnma(n, set1(-2.12194440e-4f), fnma(n, set1(0.693359375f), x));
+  vf p = set1(1.3814539978e-3f);
+  p = fma(p, r, set1(8.3687451271e-3f));
+  p = fma(p, r, set1(4.1668390790e-2f));
+  p = fma(p, r, set1(1.6666520397e-1f));
+  p = fma(p, r, set1(4.9999993432e-1f));
+  return as_float(as_int(fma(p, r * r, r) + 1.0f) + (as_int(shifted) << 23));
+}
+
 /// Natural logarithm within 2 ulp: log(0) = -inf, negative or NaN -> NaN, inf -> inf; subnormals are scaled first.
 THEIA_INLINE vf vlog(vf x) {
   const vi tiny = x < 1.17549435e-38f;
@@ -270,10 +283,12 @@ THEIA_INLINE vf verf(vf x) {
 THEIA_INLINE vf vgelu(vf x, vf& slope) {
   // From 12.9 on the tail counts as 0: it is below 3e-38, and the subnormal numbers it would run through cost 150 cycles each.
   const vf z = vmin(set1(12.9f), vabs(x));
-  const vf e = z == 12.9f ? vf{} : gauss(z, 0.5f);
+  const vf square = z * z, lost = fma(z, z, -square) * -0.5f;  // as in gauss(); z is bounded, and where it is NaN so are both results
+  const vf power = vexp_bounded(square * -0.5f);
+  const vf e = z == 12.9f ? vf{} : fma(power, lost, power);
   const vf tail = e * scaled_tail(z);
   // Near 0, where most activations are, the tail carries the rounding of its 1/(1 + z/4); the odd series does not.
-  const vf s = z * z;
+  const vf s = square;
   vf p = set1(-7.220519894e-06f);
   p = fma(p, s, set1(1.123666967e-04f));
   p = fma(p, s, set1(-1.185323559e-03f));

@@ -139,7 +139,12 @@ static void run_task(const Gemm& g, const GemmPlan& plan, int64_t task, float* w
       const float* next = nullptr;
       if (g.b.source == Source::packed) {
         b = panel_row(g.b, panel, k0);
-        next = panel + 1 < panel1 ? panel_row(g.b, panel + 1, k0) : k1 < g.k ? panel_row(g.b, panel0, k1) : nullptr;
+        // Behind the last panel comes the next block of the first one, or the panel that the next task begins with.
+        const bool hands_on = k1 >= g.k && row_task + 1 == plan.row_tasks && panel + 1 < plan.panels;
+        next = panel + 1 < panel1 ? panel_row(g.b, panel + 1, k0)
+               : k1 < g.k         ? panel_row(g.b, panel0, k1)
+               : hands_on         ? panel_row(g.b, panel + 1, 0)
+                                  : nullptr;
       } else {
         pack_panel(g, group, col, n, k0, len, workspace + plan.b_at);
       }

@@ -61,11 +61,11 @@ static void micro(const Micro& s) {
         for (int v = 0; v < V; ++v) sum[i][v] = fma(av, bv[v], sum[i][v]);
       }
     };
-      // The tile of C is asked for now, so that it is there when the sums are.
+      // The tile of C is asked for now, to be written, so that it is there when the sums are.
 #pragma GCC unroll 8
     for (int i = 0; i < MR; ++i)
 #pragma GCC unroll 2
-      for (int v = 0; v < NV; ++v) _mm_prefetch(reinterpret_cast<const char*>(s.out + i * s.ld + v * 16), _MM_HINT_T0);
+      for (int v = 0; v < NV; ++v) __builtin_prefetch(s.out + i * s.ld + v * 16, 1, 3);
     int64_t k = 0;
     for (; k + 4 <= s.k; k += 4) {
       _mm_prefetch(reinterpret_cast<const char*>(prefetch + k * 4), _MM_HINT_T1);

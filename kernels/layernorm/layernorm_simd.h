@@ -88,7 +88,7 @@ THEIA_INLINE void columns(const NormRow* rows, const float* gamma, float* dgamma
 }
 
 template <int kRows, bool kAdd, bool kSums>
-void grad_rows(NormRow* rows, const float* gamma, float* dgamma, float* dbeta, int64_t width) {
+static void grad_rows(NormRow* rows, const float* gamma, float* dgamma, float* dbeta, int64_t width) {
   for (int r = 0; r < kRows; ++r) row_sums(rows[r], gamma, width);
   int64_t i = 0;
   for (; i + kLanes <= width; i += kLanes) columns<kRows, kAdd, kSums>(rows, gamma, dgamma, dbeta, i, kLanes);

@@ -53,7 +53,8 @@ struct MapRun {
 
 /// Σg and Σ g·xhat of the same run of kSamples samples, which share one trip of gamma, dgamma and dbeta; these two are added to.
 template <int kSamples, bool kSums>
-void map_sums(const MapRun* run, const float* gamma, float* dgamma, float* dbeta, bool fresh, int64_t n, MapPartial* out, int64_t step) {
+static void map_sums(const MapRun* run, const float* gamma, float* dgamma, float* dbeta, bool fresh, int64_t n, MapPartial* out,
+                     int64_t step) {
   vf s[kSamples] = {}, p[kSamples] = {};
   for (int64_t i = 0; i < n; i += kLanes) {
     const int m = n - i < kLanes ? static_cast<int>(n - i) : kLanes;

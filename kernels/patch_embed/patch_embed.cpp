@@ -25,18 +25,21 @@ void check_parts(const char* op, const Parts& p) {
     expect_contiguous(op, n.name, *n.t);
     if (n.t != p.images.t) expect_dtype(op, n.name, *n.t, w.dtype);
   }
-  if (patch < 1 || channels < 1 || width < 1) fail("ERR_SHAPE", "%s: expected '%s' as [D,P,P,C] without empty axes, got %s", op, p.w.name, describe(w).c_str());
+  if (patch < 1 || channels < 1 || width < 1)
+    fail("ERR_SHAPE", "%s: expected '%s' as [D,P,P,C] without empty axes, got %s", op, p.w.name, describe(w).c_str());
   // A tap of the implicit patch matrix is one row of a patch, and there are at most 49 taps (kernels/gemm).
   if (patch > 49) fail("ERR_UNSUPPORTED", "%s: expected a patch of at most 49 pixels, got %lld", op, static_cast<long long>(patch));
   expect_shape(op, p.w.name, w, {width, patch, patch, channels});
   expect_shape(op, p.table.name, *p.table.t, {channels * 256});
   if (images.size[1] % patch || images.size[2] % patch || images.size[1] == 0 || images.size[2] == 0)
-    fail("ERR_SHAPE", "%s: expected images whose sides are multiples of the patch, %lld, got %s", op, static_cast<long long>(patch), describe(images).c_str());
+    fail("ERR_SHAPE", "%s: expected images whose sides are multiples of the patch, %lld, got %s", op, static_cast<long long>(patch),
+         describe(images).c_str());
   const int64_t patches = images.size[1] / patch * (images.size[2] / patch);
   expect_shape(op, p.bias.name, *p.bias.t, {width});
   expect_shape(op, p.positions.name, *p.positions.t, {1 + patches, width});
   expect_shape(op, p.cls.name, *p.cls.t, {width});
-  if (p.registers.t->present() != p.register_positions.t->present()) fail("ERR_ARGS", "%s: expected '%s' and '%s' together or not at all", op, p.registers.name, p.register_positions.name);
+  if (p.registers.t->present() != p.register_positions.t->present())
+    fail("ERR_ARGS", "%s: expected '%s' and '%s' together or not at all", op, p.registers.name, p.register_positions.name);
   const int64_t registers = p.registers.t->present() ? p.registers.t->size[0] : 0;
   expect_shape(op, p.registers.name, *p.registers.t, {registers, width});
   expect_shape(op, p.register_positions.name, *p.register_positions.t, {registers, width});
@@ -44,7 +47,8 @@ void check_parts(const char* op, const Parts& p) {
 }
 
 double multiply_adds(const Tensor& images, const Tensor& w) {
-  return static_cast<double>(images.size[0]) * static_cast<double>(images.size[1] * images.size[2] * images.size[3]) * static_cast<double>(w.size[0]);
+  return static_cast<double>(images.size[0]) * static_cast<double>(images.size[1] * images.size[2] * images.size[3]) *
+         static_cast<double>(w.size[0]);
 }
 
 }  // namespace
@@ -66,7 +70,9 @@ void check(const PatchEmbedArgs& a) {
   }
 }
 
-int64_t workspace(const PatchEmbedArgs& a, int threads) { return a.w.dtype == DType::f32 ? gemm_workspace(patch_embed_gemm(a), threads) : 0; }
+int64_t workspace(const PatchEmbedArgs& a, int threads) {
+  return a.w.dtype == DType::f32 ? gemm_workspace(patch_embed_gemm(a), threads) : 0;
+}
 double flops(const PatchEmbedArgs& a) { return 2 * multiply_adds(a.images, a.w); }
 double bytes(const PatchEmbedArgs& a) {
   return static_cast<double>(a.images.numel()) + static_cast<double>(bytes_of(a.w.dtype)) * static_cast<double>(a.w.numel() + a.y.numel());
@@ -89,7 +95,8 @@ int64_t workspace(const PatchEmbedGradArgs& a, int threads) {
 }
 double flops(const PatchEmbedGradArgs& a) { return 2 * multiply_adds(a.images, a.dw); }
 double bytes(const PatchEmbedGradArgs& a) {
-  return static_cast<double>(a.images.numel()) + static_cast<double>(bytes_of(a.dw.dtype)) * static_cast<double>(a.dw.numel() + a.dy.numel());
+  return static_cast<double>(a.images.numel()) +
+         static_cast<double>(bytes_of(a.dw.dtype)) * static_cast<double>(a.dw.numel() + a.dy.numel());
 }
 
 }  // namespace theia

@@ -7,16 +7,16 @@
 namespace theia {
 
 struct PatchEmbedArgs {
-  Tensor images;     // [B,H,W,C] uint8, packed; H and W multiples of the patch
-  Tensor table;      // [C·256]: what byte v of channel c becomes is table[c·256 + v]
-  Tensor w;          // [D,P,P,C]
-  Tensor packed;     // optional: w as panels (use forward)
-  Tensor bias;       // [D]
-  Tensor positions;  // [1+N,D], N = H/P · W/P; row 0 belongs to CLS and is not read without it
-  Tensor cls;        // [D], optional
-  Tensor registers;  // [R,D], optional: tokens behind the patches, with positions of their own
+  Tensor images;              // [B,H,W,C] uint8, packed; H and W multiples of the patch
+  Tensor table;               // [C·256]: what byte v of channel c becomes is table[c·256 + v]
+  Tensor w;                   // [D,P,P,C]
+  Tensor packed;              // optional: w as panels (use forward)
+  Tensor bias;                // [D]
+  Tensor positions;           // [1+N,D], N = H/P · W/P; row 0 belongs to CLS and is not read without it
+  Tensor cls;                 // [D], optional
+  Tensor registers;           // [R,D], optional: tokens behind the patches, with positions of their own
   Tensor register_positions;  // [R,D], with registers or not at all
-  Tensor y;          // [B,T,D], T = (1 with CLS) + N + R, packed
+  Tensor y;                   // [B,T,D], T = (1 with CLS) + N + R, packed
 };
 
 inline constexpr Field kPatchEmbedFields[] = {
@@ -33,15 +33,15 @@ inline constexpr Field kPatchEmbedFields[] = {
 };
 
 struct PatchEmbedGradArgs {
-  Tensor images, table;  // as forward had them
-  Tensor dy;             // [B,T,D], packed
-  Tensor dw;             // [D,P,P,C]
-  Tensor dbias;          // [D]
-  Tensor dpositions;     // [1+N,D]; row 0 is zero without CLS
-  Tensor dcls;           // [D]; given if and only if the model has CLS
-  Tensor dregisters;     // [R,D]; given if and only if the model has registers
+  Tensor images, table;        // as forward had them
+  Tensor dy;                   // [B,T,D], packed
+  Tensor dw;                   // [D,P,P,C]
+  Tensor dbias;                // [D]
+  Tensor dpositions;           // [1+N,D]; row 0 is zero without CLS
+  Tensor dcls;                 // [D]; given if and only if the model has CLS
+  Tensor dregisters;           // [R,D]; given if and only if the model has registers
   Tensor dregister_positions;  // [R,D]
-  int64_t accumulate;    // 1: add to all of them
+  int64_t accumulate;          // 1: add to all of them
 };
 
 inline constexpr Field kPatchEmbedGradFields[] = {

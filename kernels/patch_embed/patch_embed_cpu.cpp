@@ -32,7 +32,8 @@ void patch_embed(const PatchEmbedArgs& a, const Context&) {
 
 template <class T>
 void patch_embed_grad(const PatchEmbedGradArgs& a, const Context&) {
-  const int64_t batch = a.images.size[0], width = a.images.size[2], channels = a.images.size[3], patch = a.dw.size[1], d_count = a.dw.size[0];
+  const int64_t batch = a.images.size[0], width = a.images.size[2], channels = a.images.size[3], patch = a.dw.size[1],
+                d_count = a.dw.size[0];
   const int64_t across = width / patch, patches = a.images.size[1] / patch * across, first = a.dcls.present() ? 1 : 0;
   const T* table = a.table.ptr<T>();
   const bool add = a.accumulate != 0;

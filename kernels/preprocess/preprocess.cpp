@@ -19,7 +19,8 @@ void check(const PreprocessArgs& a) {
   expect_contiguous("preprocess", "image", in);
   expect_contiguous("preprocess", "out", out);
   if (out.size[0] != in.size[0] || out.size[3] != in.size[3])
-    fail("ERR_SHAPE", "preprocess: expected 'out' with the batch and channels of 'image' %s, got %s", describe(in).c_str(), describe(out).c_str());
+    fail("ERR_SHAPE", "preprocess: expected 'out' with the batch and channels of 'image' %s, got %s", describe(in).c_str(),
+         describe(out).c_str());
   for (const Tensor* t : {&in, &out})
     for (int i = 1; i < 3; ++i)
       if (t->size[i] < 1 || t->size[i] > kMaxSide)
@@ -32,7 +33,8 @@ void check(const PreprocessArgs& a) {
 
 int64_t workspace(const PreprocessArgs& a, int) {
   const auto filter = static_cast<ResizeFilter>(a.filter);
-  const int64_t taps_x = aligned(taps_bytes(a.image.size[2], a.out.size[2], filter)), taps_y = aligned(taps_bytes(a.image.size[1], a.out.size[1], filter));
+  const int64_t taps_x = aligned(taps_bytes(a.image.size[2], a.out.size[2], filter)),
+                taps_y = aligned(taps_bytes(a.image.size[1], a.out.size[1], filter));
   // the map between the passes: [B,H,w,C] bytes
   return taps_x + taps_y + a.image.size[0] * a.image.size[1] * a.out.size[2] * a.image.size[3];
 }

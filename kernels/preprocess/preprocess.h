@@ -8,8 +8,8 @@ namespace theia {
 enum class ResizeFilter : int64_t { bilinear, bicubic };
 
 struct PreprocessArgs {
-  Tensor image;   // [B,H,W,C] uint8, packed
-  Tensor out;     // [B,h,w,C] uint8, packed
+  Tensor image;    // [B,H,W,C] uint8, packed
+  Tensor out;      // [B,h,w,C] uint8, packed
   int64_t filter;  // ResizeFilter
 };
 

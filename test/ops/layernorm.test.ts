@@ -1,5 +1,7 @@
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
+import { Parameter, Tape } from '../../src/autograd/index.js';
+import { layernorm } from '../../src/ops/layernorm.js';
 import { Tensor, dispatch, tidy } from '../../src/tensor/index.js';
 import type { OpArgs } from '../../src/generated/ops.js';
 import { throwsCode } from '../support/errors.js';
@@ -295,6 +297,42 @@ test('names what is wrong', () => {
     throwsCode(() => dispatch('layernorm_grad', { ...grad, accumulate: 2 }), 'ERR_ARGS', 'accumulate');
     throwsCode(() => dispatch('layernorm_grad', { ...grad, dgamma: undefined }), 'ERR_ARGS', 'dbeta');
     throwsCode(() => dispatch('layernorm_grad', { ...grad, add: Tensor.zeros([2, 2]) }), 'ERR_SHAPE', "'add'");
+  });
+});
+
+test('on the tape: gradients of x and the parameters, the residual gradient fused, shared parameters added up', () => {
+  const f = forward(6, 20, randomValues, 1e-5);
+  const b = backward(f, { add: true });
+  tidy(() => {
+    const tensor = (c: OpCase, name: string): Tensor => Tensor.from(Float32Array.from(c.tensors[name]!.values!), c.tensors[name]!.shape);
+    const parameter = (name: string): Parameter => new Parameter(name, tensor(f, name), Tensor.zeros([20]), { version: 0 });
+    const gamma = parameter('gamma');
+    const beta = parameter('beta');
+    const x = tensor(f, 'x').reshape([2, 3, 20]);
+    const out = runCase(f);
+    b.tensors['mean']!.values = out['mean']!;
+    b.tensors['rstd']!.values = out['rstd']!;
+    const want = runCase(b);
+    for (const pass of [1, 2]) {
+      const tape = new Tape();
+      tape.watch(x);
+      const y = tape.run(() => layernorm(x, gamma, beta, 1e-5));
+      same(y.float32(), out['y']!);
+      const residual: [Tensor, Tensor] = [x, tensor(b, 'add').reshape([2, 3, 20])];
+      const [dx] = tape.backward([[y, tensor(b, 'dy').reshape([2, 3, 20])], residual], [x]);
+      same(dx!.float32(), want['dx']!);
+      same(residual[1].float32(), tensor(b, 'add').float32());
+      // No beginGradients() between the passes: the second adds.
+      same(
+        gamma.gradientView!.float32(),
+        want['dgamma']!.map((v) => v * pass),
+      );
+      same(
+        beta.gradientView!.float32(),
+        want['dbeta']!.map((v) => v * pass),
+      );
+      dx!.dispose();
+    }
   });
 });
 

@@ -1,5 +1,7 @@
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
+import { Parameter, Tape } from '../../src/autograd/index.js';
+import { layernormMap } from '../../src/ops/layernorm_map.js';
 import { Tensor, dispatch, tidy } from '../../src/tensor/index.js';
 import { throwsCode } from '../support/errors.js';
 import {
@@ -291,6 +293,35 @@ test('names what is wrong', () => {
     throwsCode(() => dispatch('layernorm_map_grad', { ...grad, accumulate: -1 }), 'ERR_ARGS', 'accumulate');
     throwsCode(() => dispatch('layernorm_map_grad', { ...grad, dbeta: undefined }), 'ERR_ARGS', 'dgamma');
     throwsCode(() => dispatch('layernorm_map_grad', { ...grad, mean: Tensor.zeros([3]) }), 'ERR_SHAPE', "'mean'");
+  });
+});
+
+test('on the tape: maps, their per-element parameters, and the ReLU before', () => {
+  const shape = [2, 3, 4, 5];
+  const f = forward(2, 60);
+  f.tensors['x']!.values = Float64Array.from(f.tensors['x']!.values!, (v) => Math.max(v, 0));
+  const b = backward(f, { relu: true });
+  tidy(() => {
+    const tensor = (c: OpCase, name: string, as: number[]): Tensor => Tensor.from(Float32Array.from(c.tensors[name]!.values!), as);
+    const parameter = (name: string): Parameter =>
+      new Parameter(name, tensor(f, name, shape.slice(1)), Tensor.zeros(shape.slice(1)), { version: 0 });
+    const gamma = parameter('gamma');
+    const beta = parameter('beta');
+    const x = tensor(f, 'x', shape);
+    const out = runCase(f);
+    b.tensors['mean']!.values = out['mean']!;
+    b.tensors['rstd']!.values = out['rstd']!;
+    const want = runCase(b);
+    const tape = new Tape();
+    tape.watch(x);
+    const y = tape.run(() => layernormMap(x, gamma, beta, 1e-5, { relu: true }));
+    same(y.float32(), out['y']!);
+    const [dx] = tape.backward([[y, tensor(b, 'dy', shape)]], [x]);
+    same(dx!.float32(), want['dx']!);
+    same(gamma.gradientView!.float32(), want['dgamma']!);
+    same(beta.gradientView!.float32(), want['dbeta']!);
+    dx!.dispose();
+    throwsCode(() => layernormMap(tensor(f, 'x', [2, 60]), gamma, beta, 1e-5), 'ERR_SHAPE', '[3,4,5]', '[2,60]');
   });
 });
 

@@ -1,5 +1,7 @@
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
+import { Tape } from '../../src/autograd/index.js';
+import { reduce } from '../../src/ops/reduce.js';
 import { Tensor, dispatch, tidy } from '../../src/tensor/index.js';
 import { throwsCode } from '../support/errors.js';
 import {
@@ -173,6 +175,26 @@ test('names what is wrong', () => {
     throwsCode(() => dispatch('reduce_grad', { dy: y, dx: x, kind: 'max' }), 'ERR_ARGS', "'x'");
     throwsCode(() => dispatch('reduce_grad', { dy: Tensor.zeros([3, 3]), dx: x, kind: 'sum' }), 'ERR_SHAPE', "'dy'");
   });
+});
+
+test('on the tape: gradients reach the tokens', () => {
+  const f = forward('max', 2, 9, 5);
+  for (const kind of KINDS)
+    tidy(() => {
+      const c = { ...f, scalars: { kind } };
+      const b = backward(c);
+      const x = Tensor.from(Float32Array.from(f.tensors['x']!.values!), [2, 9, 5]);
+      const dy = Tensor.from(Float32Array.from(b.tensors['dy']!.values!), [2, 5]);
+      const tape = new Tape();
+      tape.watch(x);
+      const y = tape.run(() => reduce(x, kind));
+      const [dx] = tape.backward([[y, dy]], [x]);
+      same(y.float32(), runCase(c)['y']!);
+      if (kind === 'max') b.tensors['y']!.values = y.float32();
+      same(dx!.float32(), runCase(b)['dx']!);
+      dx!.dispose();
+    });
+  tidy(() => throwsCode(() => reduce(Tensor.zeros([2, 3]), 'sum'), 'ERR_SHAPE', '[B,N,D]'));
 });
 
 test.run();
