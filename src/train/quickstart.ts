@@ -6,6 +6,7 @@ import { extractFeatures, type ExtractProgress, type ExtractSummary } from '../d
 import { openTeacher, type TeacherSpec } from '../teachers/open.js';
 import { CONTESTANTS, comparisonOf, compareOnHeldOut, judge, trainRandomEncoder, type Contestant, type Fits } from './compare.js';
 import type { TrainConfig } from './config.js';
+import { lockRun } from './lock.js';
 import { runPictures } from './report-pictures.js';
 import { writeReport } from './report.js';
 import { runTraining, type RunEvents } from './run.js';
@@ -59,15 +60,22 @@ export function randomRunOf(config: TrainConfig): string {
   return `${config.output}-random-encoder`;
 }
 
+/** Clears the place of a run. @throws ERR_CONFIG if a trainer is at work in it */
+function replaceRun(runDir: string): void {
+  if (!existsSync(runDir)) return;
+  lockRun(runDir).release();
+  rmSync(runDir, { recursive: true, force: true });
+}
+
 /** Trains the student; a run of an earlier quickstart in its place is replaced. */
 export async function trainStudent(config: TrainConfig, events: { version?: string } & RunEvents = {}): Promise<void> {
-  rmSync(config.output, { recursive: true, force: true });
+  replaceRun(config.output);
   await runTraining(config, events);
 }
 
 /** Trains the control: the same, but for an encoder that stays random. */
 export async function trainControl(config: TrainConfig, events: { version?: string } & RunEvents = {}): Promise<void> {
-  rmSync(randomRunOf(config), { recursive: true, force: true });
+  replaceRun(randomRunOf(config));
   await trainRandomEncoder(config, randomRunOf(config), events);
 }
 

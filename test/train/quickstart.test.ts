@@ -8,6 +8,7 @@ import { applyView, imageView } from '../../src/data/views.js';
 import { hashFile } from '../../src/data/keys.js';
 import { writeNpy } from '../../src/formats/npy.js';
 import { CONTESTANTS } from '../../src/train/compare.js';
+import { lockRun } from '../../src/train/lock.js';
 import { loadConfig } from '../../src/train/config.js';
 import { concludeQuickstart, preparePhotos, randomRunOf, trainControl, trainStudent } from '../../src/train/quickstart.js';
 import { SafetensorsFile } from '../../src/formats/index.js';
@@ -130,6 +131,14 @@ test('photos to a judged student, its control, a report and a kept result; twice
   const fresh = new Theia({ ...modelOf(config(0)), teachers: new Map([['t', [CHANNELS, 14, 14]]]) }, { seed: 0 });
   assert.equal(weight(control, key), fresh.arena.export(key));
   fresh.dispose();
+});
+
+test('a run that is going on is not replaced', async () => {
+  const output = join(temporaryFolder(), 'run');
+  mkdirSync(output);
+  const lock = lockRun(output);
+  await rejects(() => trainStudent(loadConfig({ set: [`output=${output}`] })), 'ERR_CONFIG', /./);
+  lock.release();
 });
 
 test('a configuration that does not fit the photos is named', async () => {
