@@ -120,27 +120,26 @@ void Environment::reserve_scratch(int64_t bytes) {
   scratch_ = allocator_.allocate(bytes);
 }
 
-void Environment::run(int op, void* args) {
-  const OpInfo& info = op_info(static_cast<Op>(op));
+void Environment::run(int op, const void* args, Pool& workers, int64_t scratch) {
   const CpuKernel kernel = cpu_kernel(static_cast<Op>(op), args, isa);
-  const std::shared_ptr<Pool> workers = pool();
-  const int64_t scratch = info.workspace(args, workers->threads());
   if (scratch > 0) reserve_scratch(scratch);
-  kernel(args, Context{workers.get(), scratch_ ? scratch_->data : nullptr, scratch});
+  kernel(args, Context{&workers, scratch_ ? scratch_->data : nullptr, scratch});
 }
 
 void Environment::dispatch(int op, std::span<const double> area) {
   alignas(64) std::byte args[kMaxArgsBytes];
   read_call(op, area, args);
-  run(op, args);
-  if (!recorder_) return;
   const OpInfo& info = op_info(static_cast<Op>(op));
+  const std::shared_ptr<Pool> workers = pool();
+  const int64_t scratch = info.workspace(args, workers->threads());
+  run(op, args, *workers, scratch);
+  if (!recorder_) return;
   for (const Field& f : info.fields) {
     if (f.kind != Kind::tensor || !tensor_at(args, f).present()) continue;
     Block* block = buffer(tensor_at(args, f).buffer).block;
     if (recorder_->blocks.insert(block).second) block->refs += 1;
   }
-  recorder_->calls.push_back({op, {args, args + info.args_bytes}});
+  recorder_->calls.push_back({op, {args, args + info.args_bytes}, workers->threads(), scratch});
 }
 
 Environment::Cost Environment::cost(int op, std::span<const double> area) {
@@ -179,7 +178,14 @@ Plan& Environment::plan(uint32_t number) {
 
 void Environment::replay(uint32_t number) {
   if (recorder_) fail("ERR_PLAN", "a plan cannot be replayed while another is recorded");
-  for (RecordedCall& call : plan(number).calls) run(call.op, call.args.data());
+  const std::shared_ptr<Pool> workers = pool();
+  for (RecordedCall& call : plan(number).calls) {
+    if (call.threads != workers->threads()) {
+      call.threads = workers->threads();
+      call.workspace = op_info(static_cast<Op>(call.op)).workspace(call.args.data(), call.threads);
+    }
+    run(call.op, call.args.data(), *workers, call.workspace);
+  }
 }
 
 int64_t Environment::plan_calls(uint32_t number) { return static_cast<int64_t>(plan(number).calls.size()); }

@@ -9,6 +9,7 @@
 
 #include "kernels/core/allocator.h"
 #include "kernels/core/cpu.h"
+#include "kernels/core/pool.h"
 #include "kernels/core/tensor.h"
 #include "native/plan.h"
 
@@ -63,7 +64,7 @@ class Environment {
 
  private:
   void read_call(int op, std::span<const double> area, void* args);
-  void run(int op, void* args);
+  void run(int op, const void* args, Pool& workers, int64_t scratch);
   void release_block(Block* block);
   void reserve_scratch(int64_t bytes);
   Plan& plan(uint32_t number);

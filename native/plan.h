@@ -12,6 +12,8 @@ namespace theia::native {
 struct RecordedCall {
   int op;
   std::vector<std::byte> args;  // the op's plain struct; base pointers resolved, valid while the plan pins its blocks
+  int threads = 0;              // how many threads `workspace` was computed for
+  int64_t workspace = 0;
 };
 
 struct Plan {

@@ -273,5 +273,5 @@ export function randomValues(count: number, seed: number): Float64Array {
 
 /** Reproducible whole numbers in [-limit, limit]. */
 export function smallIntegers(count: number, seed: number, limit = 3): Float64Array {
-  return randomValues(count, seed).map((v) => Math.round(v * limit));
+  return randomValues(count, seed).map((v) => Math.round(v * limit) + 0); // no −0: a sum that starts at the bias would keep it
 }
