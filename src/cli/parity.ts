@@ -52,7 +52,7 @@ async function pixelsOf(args: Args, reference: SafetensorsFile, side: number): P
 
 async function targetsOf(path: string | undefined, plan: ParityPlan, reference: string): Promise<Map<string, ParityTarget>> {
   const out = new Map<string, ParityTarget>();
-  if (plan.targets.length === 0) return out;
+  if (path === undefined && plan.targets.length === 0) return out;
   if (path === undefined)
     throw new TheiaError('ERR_ARGS', `${reference}: expected --targets FILE, because the reference holds losses or gradients, got none`, {
       hint: 'a safetensors file with a normalised target [B,H*W,C] per teacher name',

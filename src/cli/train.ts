@@ -40,6 +40,8 @@ async function run(args: Args): Promise<number> {
         ? loadConfig({ text: readRunConfig(from.runDir), set: [place, ...set] })
         : loadConfig({ file, set: [place, ...set] });
     const changed = diffForResume(before, config);
+    const { resolve } = await import('node:path');
+    if (resolve(config.output) !== resolve(from.runDir)) changed.push(`output: ${from.runDir} -> ${config.output}`);
     if (changed.length > 0)
       throw new TheiaError(
         'ERR_CONFIG',

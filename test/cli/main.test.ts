@@ -74,7 +74,7 @@ test('exit codes of the errors', async () => {
 
 test('an error is one printable line, whatever a file name holds', () => {
   const text = errorText(new TheiaError('ERR_FILE', 'a\nb\r\n c\x1b[2Jd\x07\x9b'));
-  assert.is(text, 'theia: ERR_FILE: a b c\\x1b[2Jd\\x07\\x9b\n');
+  assert.is(text, 'theia: ERR_FILE: a b c\\x1b[2Jd\\x07\\x9b\nhint: check the path and its permissions\n');
 });
 
 test('errors that are not ours', async () => {
