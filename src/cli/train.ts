@@ -1,5 +1,7 @@
 import { TheiaError } from '../errors.js';
+import type { TrainConfig } from '../train/config.js';
 import type { MetricsRow } from '../train/metrics.js';
+import type { TeacherPictures } from '../train/report-pictures.js';
 import { printable } from './printable.js';
 import { onStop, signalExitCode } from './signals.js';
 import type { StopSignal } from './signals.js';
@@ -84,7 +86,9 @@ async function run(args: Args): Promise<number> {
       },
     });
     progress?.finish();
-    writeReport(result.runDir);
+    // A stopped run ends at once; pictures are for the finished one.
+    const pictures = result.stopped ? undefined : await picturesOf(config);
+    await writeReport(result.runDir, pictures ? { pictures } : {});
     const { last } = result;
     if (args.flag('json'))
       process.stdout.write(
@@ -98,6 +102,18 @@ async function run(args: Args): Promise<number> {
   } finally {
     progress?.finish();
     forget();
+  }
+}
+
+/** The report is worth having without pictures too. */
+async function picturesOf(config: TrainConfig): Promise<TeacherPictures[] | undefined> {
+  const { runPictures } = await import('../train/report-pictures.js');
+  try {
+    return await runPictures(config);
+  } catch (error) {
+    if (!(error instanceof TheiaError)) throw error;
+    process.stderr.write(`report.html has no pictures: ${error.code}: ${error.message}\n`);
+    return undefined;
   }
 }
 

@@ -54,7 +54,7 @@ export function metricsLine(row: MetricsRow): string {
 }
 
 /** Calls `line` for every line, newline included; the last one may lack it. Reads in pieces, as a long run's file is large. */
-function eachLine(fd: number, line: (bytes: Buffer) => void): void {
+export function eachLine(fd: number, line: (bytes: Buffer) => void): void {
   let rest: Buffer = Buffer.alloc(0);
   const chunk = Buffer.alloc(CHUNK);
   for (let at = 0; ;) {

@@ -6,6 +6,7 @@ import type { Dataset } from '../data/dataset.js';
 import type { Feature } from '../data/feature.js';
 import { Loader } from '../data/loader.js';
 import type { Batch } from '../data/loader.js';
+import { DAMAGE } from '../data/batch.js';
 import type { TeacherTarget } from '../data/batch.js';
 import { Stream } from '../data/order.js';
 import type { Sample } from '../data/sample.js';
@@ -141,7 +142,7 @@ async function firstWholeSample(dataset: Dataset): Promise<Sample> {
     try {
       return await dataset.read(i);
     } catch (error) {
-      if (!(error instanceof TheiaError) || error.code !== 'ERR_CORRUPT') throw error;
+      if (!(error instanceof TheiaError) || !DAMAGE.has(error.code)) throw error;
       first ??= error;
     }
   }
