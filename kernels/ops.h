@@ -22,7 +22,7 @@ struct OpInfo {
   const char* name;
   size_t args_bytes;
   std::span<const Field> fields;
-  void (*check)(const void* args);                      // throws ERR_SHAPE, ERR_DTYPE, ERR_DEVICE, ERR_ARGS
+  void (*check)(const void* args);                      // what the field list cannot say; throws ERR_SHAPE, ERR_DTYPE, ERR_ARGS
   int64_t (*workspace)(const void* args, int threads);  // bytes of scratch
   double (*flops)(const void* args);
   double (*bytes)(const void* args);

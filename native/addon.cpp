@@ -166,6 +166,7 @@ Napi::Value memory(const Napi::CallbackInfo& info) {
   const Environment::Memory m = state(info).environment.memory();
   Napi::Object o = Napi::Object::New(info.Env());
   o["live"] = static_cast<double>(m.live);
+  o["scratch"] = static_cast<double>(m.scratch);
   o["peak"] = static_cast<double>(m.peak);
   o["cached"] = static_cast<double>(m.cached);
   o["buffers"] = static_cast<double>(m.buffers);
@@ -228,7 +229,7 @@ Napi::Value describe_ops(const Napi::CallbackInfo& info) {
       Napi::Object o = Napi::Object::New(env);
       o["name"] = f.name;
       o["role"] = kRoleNames[static_cast<int>(f.role)];
-      o["kind"] = f.kind == Kind::tensor ? "tensor" : f.kind == Kind::int64 ? "int" : "float";
+      o["kind"] = f.kind == Kind::tensor ? "tensor" : f.kind == Kind::float64 ? "float" : "int";
       if (f.kind == Kind::tensor) {
         Napi::Array dtypes = Napi::Array::New(env);
         for (int d = 0, n = 0; d < kDTypes; ++d)
@@ -239,6 +240,7 @@ Napi::Value describe_ops(const Napi::CallbackInfo& info) {
         o["optional"] = f.optional;
         if (f.shares) o["shares"] = f.shares;
       }
+      if (f.kind == Kind::flag) o["flag"] = true;
       if (f.choices) o["choices"] = f.choices;
       fields[k] = o;
     }

@@ -28,13 +28,13 @@
           "target_name": "theia_avx2",
           "type": "static_library",
           "sources": ["<!@(<(list).filter(f=>f.endsWith('_avx2.cpp')).map(f=>'../kernels/'+f).join(' ')\")"],
-          "cflags_cc": ["-mavx2", "-mfma", "-mf16c"]
+          "cflags_cc": ["-mavx2", "-mfma", "-mf16c", "-mprfchw"]
         },
         {
           "target_name": "theia_avx512",
           "type": "static_library",
           "sources": ["<!@(<(list).filter(f=>f.endsWith('_avx512.cpp')).map(f=>'../kernels/'+f).join(' ')\")"],
-          "cflags_cc": ["-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl", "-mavx2", "-mfma", "-mf16c", "-mprefer-vector-width=512"]
+          "cflags_cc": ["-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl", "-mavx2", "-mfma", "-mf16c", "-mprfchw", "-mprefer-vector-width=512"]
         }
       ]
     }]

@@ -28,7 +28,7 @@ void read_args(const char* op, std::span<const Field> fields, std::span<const do
     std::byte* member = static_cast<std::byte*>(args) + f.offset;
     if (f.kind == Kind::float64) {
       std::memcpy(member, slot++, sizeof(double));
-    } else if (f.kind == Kind::int64) {
+    } else if (f.kind == Kind::int64 || f.kind == Kind::flag) {
       const int64_t v = whole(op, f.name, "the value", *slot++, -kSafe, kSafe);
       std::memcpy(member, &v, sizeof v);
     } else {
@@ -51,11 +51,15 @@ void read_args(const char* op, std::span<const Field> fields, std::span<const do
 
 void check_inside(const char* op, const char* field, const Tensor& t, int64_t bytes) {
   int64_t last = t.offset, count = 1;
-  bool overflow = false;
+  bool overflow = false, empty = false;
+  for (int i = 0; i < t.rank; ++i) {
+    empty |= t.size[i] == 0;
+    if (t.size[i] > 1 && __builtin_mul_overflow(count, t.size[i], &count)) count = kMaxElements + 1;
+    if (count > kMaxElements) fail("ERR_SHAPE", "%s: expected '%s' of at most 2^40 elements, got %s", op, field, describe(t).c_str());
+  }
+  if (empty) return;  // nothing is touched
   for (int i = 0; i < t.rank; ++i) {
     int64_t reach;
-    overflow |= __builtin_mul_overflow(count, t.size[i], &count);
-    if (t.size[i] == 0) return;  // no element: nothing is touched
     overflow |= __builtin_mul_overflow(t.size[i] - 1, t.stride[i], &reach) || __builtin_add_overflow(last, reach, &last);
   }
   int64_t end;

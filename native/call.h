@@ -15,7 +15,12 @@ inline constexpr int kTensorSlots = 4 + 2 * kMaxRank;
 /// Base pointers are left null.
 void read_args(const char* op, std::span<const Field> fields, std::span<const double> area, void* args);
 
-/// Throws ERR_SHAPE unless every element of the view lies inside a buffer of `bytes` bytes, without overflow anywhere.
+/// A view that repeats its elements (stride 0), or has none, may claim any size. Up to this many elements, empty dimensions counted as
+/// one, the products of sizes that checks and workspaces form do not overflow: even m·n·k of a matrix product stays below 2^60.
+inline constexpr int64_t kMaxElements = int64_t{1} << 40;
+
+/// Throws ERR_SHAPE unless every element of the view lies inside a buffer of `bytes` bytes, without overflow anywhere, and there are at
+/// most kMaxElements.
 void check_inside(const char* op, const char* field, const Tensor& t, int64_t bytes);
 
 }  // namespace theia::native

@@ -3,6 +3,7 @@
 #include <cstring>
 
 #include "kernels/core/error.h"
+#include "kernels/core/overlap.h"
 #include "kernels/ops.h"
 #include "native/call.h"
 
@@ -79,7 +80,8 @@ void Environment::release(uint64_t handle) {
   Block* block = b.block;
   b.block = nullptr;
   b.generation = (b.generation + 1) % kGenerations;
-  free_slots_.push_back(static_cast<uint32_t>(&b - buffers_.data()));
+  // A slot whose generations are used up is not used again: a handle kept since its first could come back to life.
+  if (b.generation > 0) free_slots_.push_back(static_cast<uint32_t>(&b - buffers_.data()));
   alive_ -= 1;
   if (recorder_ && recorder_->own.count(block) && block->refs == 2) recorder_->reusable[block->bytes].push_back(block);
   release_block(block);
@@ -90,8 +92,8 @@ void Environment::release_block(Block* block) {
 }
 
 Environment::Memory Environment::memory() const {
-  return {allocator_.live() - (scratch_ ? scratch_->bytes : 0), allocator_.peak(), allocator_.cached(), alive_,
-          static_cast<int64_t>(plans_.size())};
+  const int64_t scratch = scratch_ ? scratch_->bytes : 0;
+  return {allocator_.live() - scratch, scratch, allocator_.peak(), allocator_.cached(), alive_, static_cast<int64_t>(plans_.size())};
 }
 
 // ---- calls
@@ -111,6 +113,7 @@ void Environment::read_call(int op, std::span<const double> area, void* args) {
   }
   check_fields(info.name, info.fields, args);
   info.check(args);
+  check_overlap(info.name, info.fields, args);
 }
 
 void Environment::reserve_scratch(int64_t bytes) {
@@ -122,6 +125,7 @@ void Environment::reserve_scratch(int64_t bytes) {
 
 void Environment::run(int op, const void* args, Pool& workers, int64_t scratch) {
   const CpuKernel kernel = cpu_kernel(static_cast<Op>(op), args, isa);
+  if (scratch < 0) fail("ERR_INTERNAL", "%s: the size of its workspace overflows", op_info(static_cast<Op>(op)).name);
   if (scratch > 0) reserve_scratch(scratch);
   kernel(args, Context{&workers, scratch_ ? scratch_->data : nullptr, scratch});
 }

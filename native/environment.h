@@ -53,7 +53,10 @@ class Environment {
   int64_t plan_calls(uint32_t plan);
 
   struct Memory {
-    int64_t live, peak, cached, buffers, plans;
+    int64_t live;     // bytes that tensors and plans hold
+    int64_t scratch;  // bytes of workspace kept from op to op
+    int64_t peak;     // the largest live + scratch
+    int64_t cached, buffers, plans;
   };
   Memory memory() const;
   void reset_peak() { allocator_.reset_peak(); }

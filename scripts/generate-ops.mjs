@@ -21,7 +21,7 @@ for (const op of ops) {
   lines.push(`/** Arguments of the op \`${op.name}\`. */`, `export interface ${pascal(op.name)}Args {`);
   for (const f of op.fields) {
     if (f.kind === 'tensor') {
-      const shares = f.shares ? `; may be the memory of ${f.shares}` : '';
+      const shares = f.shares ? `; may be the memory of ${f.shares.replaceAll('|', ' or ')}` : '';
       lines.push(`  /** ${f.role}, ${f.dtypes.join(' or ')}, rank ${f.rank}${shares} */`);
       lines.push(`  ${f.name}${f.optional ? '?' : ''}: Tensor${f.optional ? ' | undefined' : ''};`);
     } else if (f.choices) {
@@ -31,7 +31,8 @@ for (const op of ops) {
           .map((c) => `'${c}'`)
           .join(' | ')};`,
       );
-    } else lines.push(`  ${f.name}: number;`);
+    } else if (f.flag) lines.push('  /** 0 or 1 */', `  ${f.name}: number;`);
+    else lines.push(`  ${f.name}: number;`);
   }
   lines.push('}', '');
 }

@@ -8,13 +8,13 @@ namespace theia {
 struct AddArgs {
   Tensor a;  // any shape, packed
   Tensor b;  // the same shape
-  Tensor y;  // the same shape; may be the memory of a
+  Tensor y;  // the same shape; may be the memory of a or b
 };
 
 inline constexpr Field kAddFields[] = {
     THEIA_TENSOR(AddArgs, a, in, kReal, 0, kMaxRank),
     THEIA_TENSOR(AddArgs, b, in, kReal, 0, kMaxRank),
-    THEIA_SHARING(AddArgs, y, out, kReal, 0, kMaxRank, "a"),
+    THEIA_SHARING(AddArgs, y, out, kReal, 0, kMaxRank, "a|b"),
 };
 
 void check(const AddArgs& a);

@@ -55,7 +55,7 @@ inline constexpr Field kConv2dGradFields[] = {
     THEIA_INT(Conv2dGradArgs, stride),
     THEIA_INT(Conv2dGradArgs, padding),
     THEIA_CHOICE(Conv2dGradArgs, activation, "none|relu"),
-    THEIA_INT(Conv2dGradArgs, accumulate),
+    THEIA_FLAG(Conv2dGradArgs, accumulate),
 };
 
 void check(const Conv2dArgs& a);

@@ -56,7 +56,7 @@ inline constexpr Field kConvTranspose2dGradFields[] = {
     THEIA_INT(ConvTranspose2dGradArgs, padding),
     THEIA_INT(ConvTranspose2dGradArgs, output_padding),
     THEIA_CHOICE(ConvTranspose2dGradArgs, activation, "none|relu"),
-    THEIA_INT(ConvTranspose2dGradArgs, accumulate),
+    THEIA_FLAG(ConvTranspose2dGradArgs, accumulate),
 };
 
 void check(const ConvTranspose2dArgs& a);

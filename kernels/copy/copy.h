@@ -17,7 +17,7 @@ inline constexpr DTypes kCopied = kStored | kU8 | kI32 | kI64;
 inline constexpr Field kCopyFields[] = {
     THEIA_TENSOR(CopyArgs, src, in, kCopied, 0, kMaxRank),
     THEIA_TENSOR(CopyArgs, dst, inout, kCopied, 0, kMaxRank),
-    THEIA_INT(CopyArgs, accumulate),
+    THEIA_FLAG(CopyArgs, accumulate),
 };
 
 void check(const CopyArgs& a);

@@ -20,11 +20,21 @@ static std::string names(DTypes set) {
   return s;
 }
 
-static int count_choices(const char* choices) {
+namespace {
+
+int count_choices(const char* choices) {
   int n = 1;
   for (const char* c = choices; *c; ++c) n += *c == '|';
   return n;
 }
+
+int64_t int64_at(const void* args, const Field& f) {
+  int64_t v;
+  std::memcpy(&v, static_cast<const std::byte*>(args) + f.offset, sizeof v);
+  return v;
+}
+
+}  // namespace
 
 void check_fields(const char* op, std::span<const Field> fields, const void* args) {
   for (const Field& f : fields) {
@@ -39,10 +49,12 @@ void check_fields(const char* op, std::span<const Field> fields, const void* arg
       if (t.rank < f.min_rank || t.rank > f.max_rank)
         fail("ERR_SHAPE", "%s: expected '%s' of rank %d to %d, got %s", op, f.name, f.min_rank, f.max_rank, describe(t).c_str());
     } else if (f.choices) {
-      int64_t v;
-      std::memcpy(&v, static_cast<const std::byte*>(args) + f.offset, sizeof v);
+      const int64_t v = int64_at(args, f);
       if (v < 0 || v >= count_choices(f.choices))
         fail("ERR_ARGS", "%s: expected '%s' as one of %s, got number %lld", op, f.name, f.choices, static_cast<long long>(v));
+    } else if (f.kind == Kind::flag) {
+      const int64_t v = int64_at(args, f);
+      if (v != 0 && v != 1) fail("ERR_ARGS", "%s: expected '%s' as 0 or 1, got %lld", op, f.name, static_cast<long long>(v));
     }
   }
 }

@@ -19,7 +19,7 @@ enum class Role : uint8_t {
 };
 inline constexpr const char* kRoleNames[] = {"in", "out", "inout", "saved", "accumulate", "scalar"};
 
-enum class Kind : uint8_t { tensor, int64, float64 };
+enum class Kind : uint8_t { tensor, int64, flag, float64 };  // a flag is an int64 that is 0 or 1
 
 struct Field {
   const char* name;
@@ -29,7 +29,7 @@ struct Field {
   DTypes dtypes;    // allowed element types (tensors)
   int8_t min_rank, max_rank;
   bool optional;        // the tensor may be absent
-  const char* shares;   // name of the tensor whose memory this one may be, or nullptr
+  const char* shares;   // "a|b": the tensors of which this one may be the very view, or nullptr
   const char* choices;  // "none|relu|gelu": an int64 that TypeScript names by string, or nullptr
 };
 
@@ -44,6 +44,8 @@ struct Field {
 #define THEIA_SHARING(Args, member, role, dtypes, lo, hi, shares) THEIA_FIELD_(Args, member, role, dtypes, lo, hi, false, shares)
 #define THEIA_INT(Args, member) \
   ::theia::Field { #member, ::theia::Role::scalar, ::theia::Kind::int64, offsetof(Args, member), 0, 0, 0, false, nullptr, nullptr }
+#define THEIA_FLAG(Args, member) \
+  ::theia::Field { #member, ::theia::Role::scalar, ::theia::Kind::flag, offsetof(Args, member), 0, 0, 0, false, nullptr, nullptr }
 #define THEIA_CHOICE(Args, member, choices) \
   ::theia::Field { #member, ::theia::Role::scalar, ::theia::Kind::int64, offsetof(Args, member), 0, 0, 0, false, nullptr, choices }
 #define THEIA_FLOAT(Args, member) \
@@ -54,8 +56,9 @@ inline const Tensor& tensor_at(const void* args, const Field& f) {
 }
 inline Tensor& tensor_at(void* args, const Field& f) { return *reinterpret_cast<Tensor*>(static_cast<std::byte*>(args) + f.offset); }
 
-/// What the field list promises, for any op: presence, dtype, rank, known choice. Throws ERR_DTYPE, ERR_SHAPE, ERR_ARGS naming op and
-/// field.
+/// What the field list promises, for any op: presence, dtype, rank, known choice, flags that are 0 or 1. The
+/// dispatcher calls it before the op's own check(), and check_overlap (overlap.h) behind it. Throws ERR_DTYPE, ERR_SHAPE, ERR_ARGS naming
+/// op and field.
 void check_fields(const char* op, std::span<const Field> fields, const void* args);
 
 }  // namespace theia

@@ -6,7 +6,10 @@
 #include <chrono>
 #include <cstdio>
 #include <memory>
+#include <system_error>
 #include <utility>
+
+#include "kernels/core/error.h"
 
 #if defined(__x86_64__)
 #include <immintrin.h>
@@ -45,10 +48,20 @@ int default_threads() {
 }
 
 Pool::Pool(int threads) : shares_(new Share[static_cast<size_t>(std::max(threads, 1))]) {
-  for (int i = 1; i < threads; ++i) workers_.emplace_back([this, i] { work(i); });
+  workers_.reserve(static_cast<size_t>(std::max(threads, 1)));
+  try {
+    for (int i = 1; i < threads; ++i) workers_.emplace_back([this, i] { work(i); });
+  } catch (const std::system_error& e) {
+    // Threads that began must be joined before they are forgotten, or the process ends here.
+    const int started = static_cast<int>(workers_.size());
+    join();
+    fail("ERR_OOM", "expected %d threads, but the system gives %d (%s)", threads, started + 1, e.what());
+  }
 }
 
-Pool::~Pool() {
+Pool::~Pool() { join(); }
+
+void Pool::join() {
   {
     std::lock_guard lock(sleep_mutex_);
     quit_ = true;
@@ -56,6 +69,7 @@ Pool::~Pool() {
   }
   wake_.notify_all();
   for (auto& w : workers_) w.join();
+  workers_.clear();
 }
 
 void Pool::keep(int64_t chunk, std::exception_ptr error) {

@@ -45,6 +45,7 @@ class Pool {
 
  private:
   void run_chunks(int64_t chunks, ChunkBody body);
+  void join();
   void work(int thread);
   void take_chunks(int thread);
   void keep(int64_t chunk, std::exception_ptr error);

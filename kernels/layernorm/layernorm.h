@@ -48,7 +48,7 @@ inline constexpr Field kLayernormGradFields[] = {
     THEIA_SHARING(LayernormGradArgs, dx, out, kReal, 2, 2, "add"),
     THEIA_OPTIONAL(LayernormGradArgs, dgamma, accumulate, kReal, 1, 1),
     THEIA_OPTIONAL(LayernormGradArgs, dbeta, accumulate, kReal, 1, 1),
-    THEIA_INT(LayernormGradArgs, accumulate),
+    THEIA_FLAG(LayernormGradArgs, accumulate),
 };
 
 /// How backward cuts its rows for the sums of dgamma and dbeta: by shape alone, at most kNormBlocks blocks of at least kNormBlockRows rows.

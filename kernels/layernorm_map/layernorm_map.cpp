@@ -10,10 +10,6 @@ namespace theia {
 
 namespace {
 
-void expect_flag(const char* op, const char* field, int64_t v) {
-  if (v != 0 && v != 1) fail("ERR_ARGS", "%s: expected '%s' as 0 or 1, got %lld", op, field, static_cast<long long>(v));
-}
-
 void expect_both(const char* op, const char* first, const Tensor& a, const char* second, const Tensor& b) {
   if (a.present() != b.present())
     fail("ERR_ARGS", "%s: expected '%s' and '%s' together or neither, got only '%s'", op, first, second, a.present() ? first : second);
@@ -84,8 +80,6 @@ void check(const LayernormMapGradArgs& a) {
   const int64_t batch = a.x.size[0], length = a.x.size[1];
   const DType dtype = a.x.dtype;
   expect_length(op, a.x);
-  expect_flag(op, "relu", a.relu);
-  expect_flag(op, "accumulate", a.accumulate);
   expect_both(op, "dgamma", a.dgamma, "dbeta", a.dbeta);
   for (auto [field, t] : {std::pair{"x", &a.x}, {"dy", &a.dy}, {"dx", &a.dx}}) expect_packed(op, field, *t, dtype, {batch, length});
   for (auto [field, t] : {std::pair{"gamma", &a.gamma}, {"dgamma", &a.dgamma}, {"dbeta", &a.dbeta}})

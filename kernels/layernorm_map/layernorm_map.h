@@ -47,8 +47,8 @@ inline constexpr Field kLayernormMapGradFields[] = {
     THEIA_TENSOR(LayernormMapGradArgs, dx, out, kReal, 2, 2),
     THEIA_OPTIONAL(LayernormMapGradArgs, dgamma, accumulate, kReal, 1, 1),
     THEIA_OPTIONAL(LayernormMapGradArgs, dbeta, accumulate, kReal, 1, 1),
-    THEIA_INT(LayernormMapGradArgs, relu),
-    THEIA_INT(LayernormMapGradArgs, accumulate),
+    THEIA_FLAG(LayernormMapGradArgs, relu),
+    THEIA_FLAG(LayernormMapGradArgs, accumulate),
 };
 
 /// A map is worked on in runs of this many elements (16 KB), each of which has sums of its own. It must stay in L1 for a second look.

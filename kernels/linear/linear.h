@@ -49,7 +49,7 @@ inline constexpr Field kLinearGradFields[] = {
     THEIA_OPTIONAL(LinearGradArgs, dw, accumulate, kReal, 2, 2),
     THEIA_OPTIONAL(LinearGradArgs, dbias, accumulate, kReal, 1, 1),
     THEIA_CHOICE(LinearGradArgs, activation, "none|relu|gelu"),
-    THEIA_INT(LinearGradArgs, accumulate),
+    THEIA_FLAG(LinearGradArgs, accumulate),
 };
 
 void check(const LinearArgs& a);

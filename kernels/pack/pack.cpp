@@ -23,7 +23,6 @@ int64_t packed_elements(int64_t n, int64_t taps, int64_t c, PackUse use) {
 }
 
 void check(const PackArgs& a) {
-  check_fields("pack", kPackFields, &a);
   if (a.w.rank == 3) fail("ERR_SHAPE", "pack: expected 'w' of rank 2 or 4, got %s", describe(a.w).c_str());
   expect_contiguous("pack", "w", a.w);
   expect_contiguous("pack", "packed", a.packed);

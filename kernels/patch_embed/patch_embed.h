@@ -54,7 +54,7 @@ inline constexpr Field kPatchEmbedGradFields[] = {
     THEIA_OPTIONAL(PatchEmbedGradArgs, dcls, accumulate, kReal, 1, 1),
     THEIA_OPTIONAL(PatchEmbedGradArgs, dregisters, accumulate, kReal, 2, 2),
     THEIA_OPTIONAL(PatchEmbedGradArgs, dregister_positions, accumulate, kReal, 2, 2),
-    THEIA_INT(PatchEmbedGradArgs, accumulate),
+    THEIA_FLAG(PatchEmbedGradArgs, accumulate),
 };
 
 void check(const PatchEmbedArgs& a);

@@ -25,10 +25,6 @@ void check(const PreprocessArgs& a) {
     for (int i = 1; i < 3; ++i)
       if (t->size[i] < 1 || t->size[i] > kMaxSide)
         fail("ERR_SHAPE", "preprocess: expected sides of 1 to %lld pixels, got %s", static_cast<long long>(kMaxSide), describe(*t).c_str());
-  // Both are packed bytes: ranges tell.
-  const uint8_t *from = in.ptr<uint8_t>(), *to = out.ptr<uint8_t>();
-  if (in.numel() > 0 && out.numel() > 0 && from < to + out.numel() && to < from + in.numel())
-    fail("ERR_ARGS", "preprocess: expected 'out' apart from the memory of 'image'");
 }
 
 int64_t workspace(const PreprocessArgs& a, int) {

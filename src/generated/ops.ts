@@ -8,7 +8,7 @@ export interface AddArgs {
   a: Tensor;
   /** in, float32 or float64, rank 0 to 5 */
   b: Tensor;
-  /** out, float32 or float64, rank 0 to 5; may be the memory of a */
+  /** out, float32 or float64, rank 0 to 5; may be the memory of a or b */
   y: Tensor;
 }
 
@@ -18,6 +18,7 @@ export interface CopyArgs {
   src: Tensor;
   /** inout, float32 or float64 or bfloat16 or float16 or uint8 or int32 or int64, rank 0 to 5 */
   dst: Tensor;
+  /** 0 or 1 */
   accumulate: number;
 }
 
@@ -80,6 +81,7 @@ export interface LayernormGradArgs {
   dgamma?: Tensor | undefined;
   /** accumulate, float32 or float64, rank 1 */
   dbeta?: Tensor | undefined;
+  /** 0 or 1 */
   accumulate: number;
 }
 
@@ -118,7 +120,9 @@ export interface LayernormMapGradArgs {
   dgamma?: Tensor | undefined;
   /** accumulate, float32 or float64, rank 1 */
   dbeta?: Tensor | undefined;
+  /** 0 or 1 */
   relu: number;
+  /** 0 or 1 */
   accumulate: number;
 }
 
@@ -280,6 +284,7 @@ export interface Conv2dGradArgs {
   stride: number;
   padding: number;
   activation: 'none' | 'relu';
+  /** 0 or 1 */
   accumulate: number;
 }
 
@@ -323,6 +328,7 @@ export interface ConvTranspose2dGradArgs {
   padding: number;
   output_padding: number;
   activation: 'none' | 'relu';
+  /** 0 or 1 */
   accumulate: number;
 }
 
@@ -390,6 +396,7 @@ export interface LinearGradArgs {
   /** accumulate, float32 or float64, rank 1 */
   dbias?: Tensor | undefined;
   activation: 'none' | 'relu' | 'gelu';
+  /** 0 or 1 */
   accumulate: number;
 }
 
@@ -446,6 +453,7 @@ export interface PatchEmbedGradArgs {
   dregisters?: Tensor | undefined;
   /** accumulate, float32 or float64, rank 2 */
   dregister_positions?: Tensor | undefined;
+  /** 0 or 1 */
   accumulate: number;
 }
 

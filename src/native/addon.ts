@@ -33,7 +33,9 @@ export interface Addon {
 export interface MemoryUse {
   /** bytes held by live tensors and plans */
   live: number;
-  /** largest `live` (scratch included) since the start or the last `resetPeakMemory()` */
+  /** bytes of workspace that ops share, kept from call to call */
+  scratch: number;
+  /** largest `live + scratch` since the start or the last `resetPeakMemory()` */
   peak: number;
   /** bytes kept for reuse */
   cached: number;

@@ -1,6 +1,6 @@
 import { TheiaError } from '../errors.js';
 import { OPS } from '../generated/ops.js';
-import type { OpArgs, OpName } from '../generated/ops.js';
+import type { Field, OpArgs, OpName } from '../generated/ops.js';
 import { addon } from '../native/load.js';
 import { dtypeNumber } from './dtype.js';
 import type { Tensor } from './tensor.js';
@@ -23,6 +23,13 @@ function writeTensor(t: Tensor, at: number): void {
   }
 }
 
+function choiceNumber(op: string, field: Field, value: unknown): number {
+  const number = field.choices!.indexOf(value as string);
+  if (number >= 0) return number;
+  const came = typeof value === 'string' ? `'${value.slice(0, 40)}'` : value === undefined ? 'nothing' : `a ${typeof value}`;
+  throw new TheiaError('ERR_ARGS', `${op}: expected '${field.name}' as one of ${field.choices!.join('|')}, got ${came}`);
+}
+
 function writeCall(name: OpName, args: object): number {
   const op = numbers.get(name);
   if (op === undefined) throw new TheiaError('ERR_UNSUPPORTED', `this build has no op ${String(name)}`);
@@ -34,7 +41,7 @@ function writeCall(name: OpName, args: object): number {
       else writeTensor(value as Tensor, at);
       at += TENSOR_SLOTS;
     } else {
-      area[at++] = field.kind === 'choice' ? field.choices!.indexOf(value as string) : (value as number);
+      area[at++] = field.kind === 'choice' ? choiceNumber(name, field, value) : (value as number);
     }
   }
   return op;
