@@ -8,7 +8,7 @@ import { DEVICE_OPTIONS, checkDType, deviceOf } from './device.js';
 import { printable } from './printable.js';
 import { onStop, signalExitCode } from './signals.js';
 import type { StopSignal } from './signals.js';
-import type { Verb } from './verbs.js';
+import type { Verb } from './verb.js';
 
 const REDUCE = ['none', 'cls', 'mean_pooling', 'max_pooling', 'identity'] as const;
 const DEFAULT_BATCH = 8;

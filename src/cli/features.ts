@@ -5,7 +5,7 @@ import type { Args } from './args.js';
 import { onStop, signalExitCode, type StopSignal } from './signals.js';
 import { FeatureProgress } from './features-progress.js';
 import { printable } from './printable.js';
-import type { Verb } from './verbs.js';
+import type { Verb } from './verb.js';
 
 /** Bounds of `--size`: a stored image of 4096 is 50 MB. */
 const SIZE = { min: 16, max: 4096, integer: true } as const;

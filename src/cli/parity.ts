@@ -9,7 +9,7 @@ import type { Theia } from '../models/theia.js';
 import type { Args } from './args.js';
 import { DEVICE_OPTIONS, checkDType, deviceOf } from './device.js';
 import { printable } from './printable.js';
-import type { Verb } from './verbs.js';
+import type { Verb } from './verb.js';
 
 const DEFAULT_RTOL = 1e-4;
 

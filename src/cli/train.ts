@@ -6,7 +6,7 @@ import { printable } from './printable.js';
 import { onStop, signalExitCode } from './signals.js';
 import type { StopSignal } from './signals.js';
 import type { Args } from './args.js';
-import type { Verb } from './verbs.js';
+import type { Verb } from './verb.js';
 
 const options = {
   config: { type: 'string', value: 'FILE', help: 'the run’s configuration (TOML)' },
