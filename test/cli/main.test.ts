@@ -7,7 +7,8 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { ERROR_CODES, TheiaError } from '../../src/errors.js';
 import { errorText, exitCodeOf, main } from '../../src/cli/main.js';
-import { KNOWN_VERBS, VERBS, type Verb, type VerbEntry } from '../../src/cli/verbs.js';
+import type { Verb } from '../../src/cli/verb.js';
+import { KNOWN_VERBS, VERBS, type VerbEntry } from '../../src/cli/verbs.js';
 
 const root = fileURLToPath(new URL('../../../', import.meta.url));
 
