@@ -1,4 +1,18 @@
 // What `import ... from 'theia-native'` gives. `theia-native/encoder` gives the encoder alone, without the trainer.
+//
+// Training in ten lines, from any iterable of batches (test/library.test.ts runs this):
+//
+//     import { Theia, Trainer, newModelConfig, saveWeights, type StepBatch } from 'theia-native';
+//
+//     async function* batches(): AsyncGenerator<StepBatch> {
+//       for (const { frames, features } of myRecordings)
+//         yield { images: frames, size: 8, targets: new Map([['mine', { data: features, dtype: 'float32', shape: [8, 196, 64] }]]) };
+//     }
+//     const config = newModelConfig({ hidden: 192, depth: 12, teachers: new Map([['mine', [64, 14, 14]]]) });
+//     using model = new Theia(config, { training: true, seed: 1 });
+//     using trainer = new Trainer(model, { lr: 5e-4 });
+//     for await (const { step, loss } of trainer.train(batches())) console.log(step, loss);
+//     saveWeights(model, 'student.safetensors');
 
 export { ERROR_CODES, TheiaError } from './errors.js';
 export type { ErrorCode } from './errors.js';
@@ -49,7 +63,17 @@ export type { EncoderOptions, EncoderOutput, EncoderRequest, Frame, FrameFormat 
 
 // Training it
 export { AdamW } from './optim/adamw.js';
+export type { AdamWOptions } from './optim/adamw.js';
+export { Trainer } from './train/trainer.js';
+export type { StepResult, TrainerOptions } from './train/trainer.js';
 export { TrainStep } from './train/step.js';
 export type { StepBatch, TargetBatch, TargetStatistics } from './train/step.js';
 export { averageTerms, combineLosses, termWeights } from './train/loss.js';
 export type { LossOptions, Losses } from './train/loss.js';
+export type { LossTerms, MetricsRow } from './train/metrics.js';
+export { loadConfig, resolvedToml } from './train/config.js';
+export type { TrainConfig } from './train/config.js';
+export { runTraining } from './train/run.js';
+export type { RunEvents, RunResult } from './train/run.js';
+export { resolveResume } from './train/checkpoint-dir.js';
+export type { Checkpoint } from './train/checkpoint-dir.js';

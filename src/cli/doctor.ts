@@ -3,7 +3,7 @@ import { availableParallelism, cpus, totalmem } from 'node:os';
 import { TheiaError } from '../errors.js';
 import { addon, addonPath } from '../native/load.js';
 import { resolveDevice } from '../tensor/device.js';
-import type { Verb } from './verbs.js';
+import type { Verb } from './verb.js';
 
 /** What the first line of a file of the system says; undefined where there is none. */
 function firstLine(path: string): string | undefined {

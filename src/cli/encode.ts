@@ -5,9 +5,10 @@ import type { Encoder, EncoderOutput } from '../encoder/index.js';
 import type { SafetensorsSink } from '../formats/index.js';
 import type { Args } from './args.js';
 import { DEVICE_OPTIONS, checkDType, deviceOf } from './device.js';
+import { printable } from './printable.js';
 import { onStop, signalExitCode } from './signals.js';
 import type { StopSignal } from './signals.js';
-import type { Verb } from './verbs.js';
+import type { Verb } from './verb.js';
 
 const REDUCE = ['none', 'cls', 'mean_pooling', 'max_pooling', 'identity'] as const;
 const DEFAULT_BATCH = 8;
@@ -134,7 +135,9 @@ async function run(args: Args): Promise<number> {
       process.stdout.write(`${JSON.stringify(report)}\n`);
     } else {
       const lines = [...result.shapes].map(([name, shape]) => `${name}  [${shape.join(',')}]`);
-      process.stdout.write(`${lines.join('\n')}\n${out}: ${source.count} images, ${perImage.toFixed(1)} ms each\n`);
+      process.stdout.write(
+        `${lines.map(printable).join('\n')}\n${printable(out)}: ${source.count} images, ${perImage.toFixed(1)} ms each\n`,
+      );
     }
     return 0;
   } finally {

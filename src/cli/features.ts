@@ -4,7 +4,8 @@ import type { Teacher } from '../teachers/teacher.js';
 import type { Args } from './args.js';
 import { onStop, signalExitCode, type StopSignal } from './signals.js';
 import { FeatureProgress } from './features-progress.js';
-import type { Verb } from './verbs.js';
+import { printable } from './printable.js';
+import type { Verb } from './verb.js';
 
 /** Bounds of `--size`: a stored image of 4096 is 50 MB. */
 const SIZE = { min: 16, max: 4096, integer: true } as const;
@@ -94,11 +95,6 @@ async function run(args: Args): Promise<number> {
     forget();
     for (const teacher of teachers) teacher.dispose();
   }
-}
-
-/** Names come from files: control characters must not reach a terminal. */
-function printable(text: string): string {
-  return text.replace(/[\u0000-\u001f\u007f-\u009f]/g, (c) => `\\x${c.charCodeAt(0).toString(16).padStart(2, '0')}`);
 }
 
 function report({ skipped, duplicates, teachers }: ExtractSummary, progress: FeatureProgress): void {

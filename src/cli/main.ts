@@ -2,6 +2,7 @@ import { TheiaError, fileError, type ErrorCode } from '../errors.js';
 import { nearest } from '../suggest.js';
 import { packageVersion } from '../version.js';
 import { helpText, parseVerbArgs } from './args.js';
+import { printable } from './printable.js';
 import { installSignals } from './signals.js';
 import { KNOWN_VERBS, VERBS, type VerbEntry } from './verbs.js';
 
@@ -23,9 +24,7 @@ export function exitCodeOf(code: ErrorCode): number {
 
 /** One printable line: messages carry file names and keys, which may hold line ends and terminal escapes. */
 function oneLine(text: string): string {
-  return text
-    .replace(/\s*[\r\n]+\s*/g, ' ')
-    .replace(/[\u0000-\u001f\u007f-\u009f]/g, (c) => `\\x${c.charCodeAt(0).toString(16).padStart(2, '0')}`);
+  return printable(text.replace(/\s*[\r\n]+\s*/g, ' '));
 }
 
 /** What was thrown, as one of ours: errors of the operating system become ERR_FILE or ERR_DISK, the rest ERR_INTERNAL. */
@@ -37,11 +36,27 @@ function asTheiaError(error: unknown): TheiaError {
   return new TheiaError('ERR_INTERNAL', message, { cause: error, hint: 'this is a mistake in theia-native; THEIA_DEBUG=1 prints where' });
 }
 
-/** The lines of an error on stderr: `theia: CODE: message`, and the hint if there is one. */
+/** What helps with any error of a code that brings no hint of its own. */
+const HINTS: Partial<Record<ErrorCode, string>> = {
+  ERR_ARGS: 'theia <verb> --help lists the flags',
+  ERR_CONFIG: 'correct the key that the message names',
+  ERR_FILE: 'check the path and its permissions',
+  ERR_CORRUPT: 'make or fetch the file again; it is not what it should be',
+  ERR_DISK: 'make room or choose another disk; what was complete before is still whole',
+  ERR_SHAPE: 'weights, config, images and references have to belong together',
+  ERR_DTYPE: 'store the data in a dtype that is expected',
+  ERR_DEVICE: 'theia doctor lists the devices',
+  ERR_UNSUPPORTED: 'theia --help and theia doctor tell what this build can do',
+  ERR_OOM: 'a smaller batch needs less memory',
+  ERR_NATIVE_LOAD: 'theia doctor tells what was tried',
+};
+
+/** The lines of an error on stderr: `theia: CODE: message`, and a hint. */
 export function errorText(error: unknown): string {
   const e = asTheiaError(error);
   const lines = [`theia: ${e.code}: ${oneLine(e.message)}`];
-  if (e.hint !== undefined) lines.push(`hint: ${oneLine(e.hint)}`);
+  const hint = e.hint ?? HINTS[e.code];
+  if (hint !== undefined) lines.push(`hint: ${oneLine(hint)}`);
   if (process.env.THEIA_DEBUG === '1') lines.push(String((e.cause as Error | undefined)?.stack ?? e.stack));
   return `${lines.join('\n')}\n`;
 }

@@ -8,7 +8,8 @@ import type { ParityPlan, ParityTarget } from '../parity/run.js';
 import type { Theia } from '../models/theia.js';
 import type { Args } from './args.js';
 import { DEVICE_OPTIONS, checkDType, deviceOf } from './device.js';
-import type { Verb } from './verbs.js';
+import { printable } from './printable.js';
+import type { Verb } from './verb.js';
 
 const DEFAULT_RTOL = 1e-4;
 
@@ -52,7 +53,7 @@ async function pixelsOf(args: Args, reference: SafetensorsFile, side: number): P
 
 async function targetsOf(path: string | undefined, plan: ParityPlan, reference: string): Promise<Map<string, ParityTarget>> {
   const out = new Map<string, ParityTarget>();
-  if (plan.targets.length === 0) return out;
+  if (path === undefined && plan.targets.length === 0) return out;
   if (path === undefined)
     throw new TheiaError('ERR_ARGS', `${reference}: expected --targets FILE, because the reference holds losses or gradients, got none`, {
       hint: 'a safetensors file with a normalised target [B,H*W,C] per teacher name',
@@ -105,10 +106,10 @@ function text(rows: readonly ParityRow[], notCompared: readonly string[]): strin
       ...(r.samples === undefined ? [] : [`${r.samples} samples`]),
       ...(r.ok ? [] : ['FAILS']),
     ];
-    return `${r.name.padEnd(width)}  ${shape}  ${judged}  abs ${number(r.abs)} at [${r.at.join(',')}]  limit ${r.limit.toExponential(2)}${notes.length > 0 ? `  ${notes.join(', ')}` : ''}`;
+    return `${printable(r.name).padEnd(width)}  ${shape}  ${judged}  abs ${number(r.abs)} at [${r.at.join(',')}]  limit ${r.limit.toExponential(2)}${notes.length > 0 ? `  ${notes.join(', ')}` : ''}`;
   });
   const bad = rows.filter((r) => !r.ok).length;
-  const rest = notCompared.length > 0 ? [`not compared: ${notCompared.join(', ')}`] : [];
+  const rest = notCompared.length > 0 ? [`not compared: ${notCompared.map(printable).join(', ')}`] : [];
   return [...lines, ...rest, `${rows.length} compared, ${bad} above the limit or not finite`, ''].join('\n');
 }
 

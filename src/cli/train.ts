@@ -1,9 +1,12 @@
 import { TheiaError } from '../errors.js';
+import type { TrainConfig } from '../train/config.js';
 import type { MetricsRow } from '../train/metrics.js';
+import type { TeacherPictures } from '../train/report-pictures.js';
+import { printable } from './printable.js';
 import { onStop, signalExitCode } from './signals.js';
 import type { StopSignal } from './signals.js';
 import type { Args } from './args.js';
-import type { Verb } from './verbs.js';
+import type { Verb } from './verb.js';
 
 const options = {
   config: { type: 'string', value: 'FILE', help: 'the run’s configuration (TOML)' },
@@ -38,6 +41,8 @@ async function run(args: Args): Promise<number> {
         ? loadConfig({ text: readRunConfig(from.runDir), set: [place, ...set] })
         : loadConfig({ file, set: [place, ...set] });
     const changed = diffForResume(before, config);
+    const { resolve } = await import('node:path');
+    if (resolve(config.output) !== resolve(from.runDir)) changed.push(`output: ${from.runDir} -> ${config.output}`);
     if (changed.length > 0)
       throw new TheiaError(
         'ERR_CONFIG',
@@ -72,7 +77,7 @@ async function run(args: Args): Promise<number> {
     const result = await runTraining(config, {
       ...(from ? { resume: from } : {}),
       stop: () => signal !== undefined,
-      onNotice: (text) => (progress ? progress.note(text) : process.stderr.write(`${text}\n`)),
+      onNotice: (text) => (progress ? progress.note(printable(text)) : process.stderr.write(`${printable(text)}\n`)),
       onCheckpoint: (path) => progress?.note(`saved ${path}`),
       onRow: (row, total) => {
         progress ??= new Progress({ total, first: row.step - 1 });
@@ -81,7 +86,9 @@ async function run(args: Args): Promise<number> {
       },
     });
     progress?.finish();
-    writeReport(result.runDir);
+    // A stopped run ends at once; pictures are for the finished one.
+    const pictures = result.stopped ? undefined : await picturesOf(config);
+    await writeReport(result.runDir, pictures ? { pictures } : {});
     const { last } = result;
     if (args.flag('json'))
       process.stdout.write(
@@ -95,6 +102,18 @@ async function run(args: Args): Promise<number> {
   } finally {
     progress?.finish();
     forget();
+  }
+}
+
+/** The report is worth having without pictures too. */
+async function picturesOf(config: TrainConfig): Promise<TeacherPictures[] | undefined> {
+  const { runPictures } = await import('../train/report-pictures.js');
+  try {
+    return await runPictures(config);
+  } catch (error) {
+    if (!(error instanceof TheiaError)) throw error;
+    process.stderr.write(`report.html has no pictures: ${error.code}: ${error.message}\n`);
+    return undefined;
   }
 }
 

@@ -52,7 +52,7 @@ export interface BatchParts {
 const DECODING = 8;
 
 /** Errors of these codes come from what a sample holds, and condemn the sample; any other stops the loader. */
-const DAMAGE: ReadonlySet<ErrorCode> = new Set<ErrorCode>(['ERR_CORRUPT', 'ERR_FILE', 'ERR_SHAPE', 'ERR_DTYPE']);
+export const DAMAGE: ReadonlySet<ErrorCode> = new Set<ErrorCode>(['ERR_CORRUPT', 'ERR_FILE', 'ERR_SHAPE', 'ERR_DTYPE']);
 
 type Outcome<T> = { value: T; reason: null } | { value: null; reason: string };
 

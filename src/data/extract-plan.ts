@@ -38,6 +38,8 @@ export interface PlanOptions {
   dataset: string;
   shares: readonly SplitShare[];
   views: number;
+  /** The splits whose photos are stored in all views, those of others whole and once; default all splits. */
+  viewSplits?: readonly string[];
   /** Photos that keys.jsonl of the dataset names keep their split. */
   keepSplits: boolean;
   /** Why a sample of this key cannot be used, if so. */
@@ -60,7 +62,7 @@ export function checkAborted(signal: AbortSignal | undefined): void {
  * @throws ERR_FILE if the folder cannot be read or holds no usable photo
  */
 export async function planExtraction(options: PlanOptions): Promise<ExtractPlan> {
-  const { images, root, dataset, shares, views, keepSplits, missing, onPhoto, signal } = options;
+  const { images, root, dataset, shares, views, viewSplits, keepSplits, missing, onPhoto, signal } = options;
   const listing = await listImages(images);
   const skipped = [...listing.skipped];
   const found = listing.images;
@@ -113,7 +115,8 @@ export async function planExtraction(options: PlanOptions): Promise<ExtractPlan>
   const splits = new Map<string, PlannedSample[]>(shares.map(({ name }) => [name, []]));
   const records: KeyRecord[] = [];
   usable.forEach(({ photo, key }, i) => {
-    for (let view = 0; view < views; view++) {
+    const stored = viewSplits === undefined || viewSplits.includes(sides[i]) ? views : 1;
+    for (let view = 0; view < stored; view++) {
       const sample = { key: viewKey(key, view), path: photo.path, sha256: photo.sha256, view };
       splits.get(sides[i])!.push(sample);
       const { path, sha256 } = photo;

@@ -35,6 +35,8 @@ export interface ExtractOptions {
   shares: readonly SplitShare[];
   /** Views of each photo; 1 is the whole photo alone. */
   views: number;
+  /** The splits whose photos are stored in all views, those of others whole and once; default all splits. */
+  viewSplits?: readonly string[];
   /** Take over finished shards that still hold what would be written, and leave photos in the splits they have. */
   resume: boolean;
   /** Side of the stored images. */

@@ -66,7 +66,7 @@ function loadSharp(): Promise<Sharp> {
     },
     (error: unknown) => {
       loading = undefined;
-      throw new TheiaError('ERR_UNSUPPORTED', `decoding images needs the package sharp, which does not load: ${(error as Error).message}`, {
+      throw new TheiaError('ERR_UNSUPPORTED', `images need the package sharp, which does not load: ${(error as Error).message}`, {
         hint: 'npm install sharp',
         cause: error,
       });
@@ -106,6 +106,16 @@ export async function decodeImage(source: Uint8Array | string, label?: string): 
   }
   const { data, info } = decoded;
   return toRgb(new Uint8Array(data.buffer, data.byteOffset, data.length), info.height, info.width, info.channels, name);
+}
+
+/** RGB pixels as the bytes of a PNG file. */
+export async function encodePng({ data, width, height }: Pick<Image, 'data' | 'width' | 'height'>): Promise<Uint8Array> {
+  if (data.length !== width * height * 3)
+    throw new TheiaError('ERR_SHAPE', `PNG: expected ${width} x ${height} x 3 bytes, got ${data.length}`);
+  const sharp = await loadSharp();
+  return sharp(data, { raw: { width, height, channels: 3 } })
+    .png({ compressionLevel: 9 })
+    .toBuffer();
 }
 
 /** Whether the chunks of a PNG lead to a whole IEND. libvips stops reading behind the last pixel and does not miss it. */

@@ -32,6 +32,7 @@ export function parseSplit(text: string): SplitShare[] {
         hint: 'for example train=0.9,val=0.1',
       });
     }
+    if (name === '__proto__') throw new TheiaError('ERR_ARGS', `split: ${name} is no name of a split: it is reserved`);
     if (shares.some((other) => other.name === name))
       throw new TheiaError('ERR_ARGS', `split: ${name} is named twice in ${JSON.stringify(text)}`);
     shares.push({ name, share });

@@ -1,7 +1,7 @@
 import { readFileSync, statSync } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 import { TheiaError, fileError } from '../errors.js';
-import { SafetensorsFile, writeSafetensors } from '../formats/index.js';
+import { SafetensorsFile, parseJson, writeSafetensors } from '../formats/index.js';
 import { completeConfig } from './config-complete.js';
 import { parseModelConfig } from './config.js';
 import type { ModelConfig, PartialModelConfig } from './config.js';
@@ -41,8 +41,10 @@ export function readModelConfig(path: string): PartialModelConfig {
   }
   let json: unknown;
   try {
+    parseJson(text, path); // JSON.parse keeps the last of two equal keys without a word
     json = JSON.parse(text);
   } catch (error) {
+    if (error instanceof TheiaError) throw error;
     throw new TheiaError('ERR_CORRUPT', `${path}: expected JSON: ${(error as Error).message}`);
   }
   return parseModelConfig(json);

@@ -76,7 +76,6 @@ export const MODEL_KEYS = Object.freeze({
   decoder_heads: 'decoderHeads',
   teachers: 'teachers',
 } as const);
-export type ModelKey = keyof typeof MODEL_KEYS;
 
 /** The contract's name of a field, for messages. */
 export function modelKey(field: keyof ModelConfig): string {

@@ -58,11 +58,6 @@ export function teacherFolder(target: string): string {
   return teacherOf(target).replaceAll('/', '_');
 }
 
-/** What follows `<key>.` in the name of a feature member: the folder name in lower case (the original's reader lowers it) and `.safetensors`. */
-export function featureExtension(target: string): string {
-  return `${teacherFolder(target).toLowerCase()}.safetensors`;
-}
-
 /** Why a string cannot name a teacher, or undefined. A name becomes a folder and a tar member, so it must not be able to leave either. */
 export function badTeacherName(name: string): string | undefined {
   const folder = teacherFolder(name);

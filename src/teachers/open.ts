@@ -34,6 +34,9 @@ const KINDS: ReadonlyMap<string, Kind> = new Map([
   ],
 ]);
 
+/** Kinds that are planned and not in this build. */
+const PLANNED = ['onnx', 'vit'];
+
 /** One line a kind, for help texts. */
 export function teacherKinds(): string[] {
   return [...KINDS].map(([kind, { path }]) => `${kind}:<${path}>`);
@@ -55,6 +58,14 @@ export function parseTeacherSpec(text: string): TeacherSpec {
   if (bad !== undefined) throw new TheiaError('ERR_ARGS', `teacher: ${JSON.stringify(name)} in ${shown} is no teacher name: ${bad}`);
   if (isClsTarget(name))
     throw new TheiaError('ERR_ARGS', `teacher: ${JSON.stringify(name)} ends with _cls, which names the CLS token of a teacher and not one`);
+  if (PLANNED.includes(kind))
+    throw new TheiaError(
+      'ERR_UNSUPPORTED',
+      `teacher ${name}: kind ${kind} is not in this build; expected ${[...KINDS.keys()].join(', ')}`,
+      {
+        hint: 'compute the features elsewhere and pass them as npy:<folder of KEY.npy>',
+      },
+    );
   if (!KINDS.has(kind)) {
     const near = nearest(kind, [...KINDS.keys()]);
     throw new TheiaError('ERR_ARGS', `teacher ${name}: expected a kind of ${[...KINDS.keys()].join(', ')}, got ${JSON.stringify(kind)}`, {

@@ -1,7 +1,7 @@
 import { closeSync, fsyncSync, mkdirSync, openSync, readFileSync, readdirSync, renameSync, rmSync, statSync, type Dirent } from 'node:fs';
 import { basename, dirname, join, resolve } from 'node:path';
 import { TheiaError, fileError } from '../errors.js';
-import { syncFolder } from './metrics.js';
+import { syncFolder } from '../formats/file.js';
 import { isAlive } from './process-alive.js';
 
 const FOLDER = 'checkpoints';
@@ -109,7 +109,7 @@ export function resolveResume(dir: string): Checkpoint & { runDir: string | unde
   const newest = newestCheckpoint(path);
   if (newest !== undefined) return { ...newest, runDir: path };
   throw new TheiaError('ERR_FILE', `--resume: expected a run folder with a complete checkpoint, got ${dir} without one`, {
-    hint: `a complete one is ${FOLDER}/step-NNNNNNNN with ${FILES.join(', ')}`,
+    hint: `a complete one is ${FOLDER}/step-NNNNNNNN with ${FILES.join(', ')}; a run that ended before its first one starts anew in another output, or here once the folder is deleted`,
   });
 }
 

@@ -29,9 +29,12 @@ function shown(value: unknown): string {
 function unknownKey(path: string, key: string, known: readonly string[]): TheiaError {
   const near = nearest(key, known);
   const full = path === '' ? key : `${path}.${key}`;
+  const place = path === '' ? 'the top level' : `[${path}]`;
   return new TheiaError(
     'ERR_CONFIG',
-    `unknown key ${full}; known in ${path === '' ? 'the top level' : `[${path}]`} are ${known.join(', ')}`,
+    known.length === 0
+      ? `unknown key ${full}; names in ${place} are yours, but this one is empty or reserved`
+      : `unknown key ${full}; known in ${place} are ${known.join(', ')}`,
     {
       hint: near === undefined ? undefined : `did you mean ${path === '' ? near : `${path}.${near}`}?`,
     },
@@ -67,6 +70,24 @@ function checkSection(
   return out;
 }
 
+/** newModelConfig, whose complaints name the keys of a model config JSON, in the terms of this file. */
+function modelConfig(partial: PartialModelConfig): ReturnType<typeof newModelConfig> {
+  try {
+    return newModelConfig(partial);
+  } catch (error) {
+    const key = error instanceof TheiaError ? /^(decoder_)?heads(?=:)/.exec(error.message) : null;
+    if (key === null) throw error;
+    const { code, message } = error as TheiaError;
+    throw new TheiaError(
+      code,
+      `${key[1] === undefined ? 'model.backbone' : 'model'}.${message.replace('in the model config, ', 'a value, ')}`,
+      {
+        cause: error,
+      },
+    );
+  }
+}
+
 /** Reads model.backbone when it is a table: its own sizes, and the keys that [model] has as well, which move there. */
 function checkBackbone(table: Table, model: Table, written: Table, size: number): BackboneTable {
   const path = 'model.backbone';
@@ -90,7 +111,7 @@ function checkBackbone(table: Table, model: Table, written: Table, size: number)
   const partial: PartialModelConfig = {};
   for (const key of Object.keys(BACKBONE_ENTRIES) as (keyof BackboneTable)[]) partial[key] = got[key] as number | undefined;
   partial.image ??= size;
-  const { hidden, depth, heads, mlp, patch, image, eps } = newModelConfig(partial);
+  const { hidden, depth, heads, mlp, patch, image, eps } = modelConfig(partial);
   return { hidden, depth, heads, mlp, patch, image, eps };
 }
 
@@ -195,7 +216,7 @@ export function modelOf(config: TrainConfig): ReturnType<typeof newModelConfig> 
   const { model, preprocess } = config;
   const partial: PartialModelConfig = typeof model.backbone === 'string' ? { ...BACKBONES[model.backbone] } : { ...model.backbone };
   for (const key of SHARED_MODEL_KEYS) Object.assign(partial, { [MODEL_KEYS[key]]: model[key] });
-  return newModelConfig({ ...partial, image: preprocess.size });
+  return modelConfig({ ...partial, image: preprocess.size });
 }
 
 /** The configuration as TOML with every key written out; loadConfig of it gives the same configuration. */

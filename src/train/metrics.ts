@@ -1,6 +1,7 @@
-import { closeSync, fstatSync, fsyncSync, openSync, readSync, renameSync, rmSync, statSync, writeSync } from 'node:fs';
+import { closeSync, fstatSync, fsyncSync, openSync, readSync, renameSync, rmSync, statSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { TheiaError, fileError } from '../errors.js';
+import { syncFolder, writeAll } from '../formats/file.js';
 
 /** The three loss terms, averaged as model.md "Loss" says. */
 export type LossTerms = { cos: number; l1: number; mse: number };
@@ -52,12 +53,8 @@ export function metricsLine(row: MetricsRow): string {
   );
 }
 
-function writeAll(fd: number, bytes: Uint8Array): void {
-  for (let at = 0; at < bytes.length;) at += writeSync(fd, bytes, at);
-}
-
 /** Calls `line` for every line, newline included; the last one may lack it. Reads in pieces, as a long run's file is large. */
-function eachLine(fd: number, line: (bytes: Buffer) => void): void {
+export function eachLine(fd: number, line: (bytes: Buffer) => void): void {
   let rest: Buffer = Buffer.alloc(0);
   const chunk = Buffer.alloc(CHUNK);
   for (let at = 0; ;) {
@@ -110,7 +107,7 @@ function cutBack(path: string, lastStep: number): void {
       if (step === undefined) broken ||= number;
       else if (step <= lastStep) {
         if (broken > 0) throw new TheiaError('ERR_CORRUPT', `${path}: expected a metrics line, got something else in line ${broken}`);
-        writeAll(to as number, line);
+        writeAll(to as number, line, temporary);
       }
     });
     fsyncSync(to);
@@ -128,16 +125,6 @@ function cutBack(path: string, lastStep: number): void {
   }
 }
 
-/** Makes a rename in a folder last over a power loss. */
-export function syncFolder(folder: string): void {
-  const fd = openSync(folder, 'r');
-  try {
-    fsyncSync(fd);
-  } finally {
-    closeSync(fd);
-  }
-}
-
 /** Appends lines to metrics.jsonl. Each line is one write; it is not synced, since a resume cuts what a crash tore. */
 export class MetricsWriter {
   #fd: number | undefined;
@@ -152,12 +139,7 @@ export class MetricsWriter {
   /** @throws ERR_NONFINITE (nothing is written), ERR_DISK */
   append(row: MetricsRow): void {
     if (this.#fd === undefined) throw new TheiaError('ERR_DISPOSED', `${this.path}: expected an open metrics file, got a closed one`);
-    const line = Buffer.from(`${metricsLine(row)}\n`);
-    try {
-      writeAll(this.#fd, line);
-    } catch (error) {
-      throw fileError(error, this.path, 'writing');
-    }
+    writeAll(this.#fd, Buffer.from(`${metricsLine(row)}\n`), this.path);
   }
 
   /** Syncs and closes; a second call does nothing. */

@@ -1,4 +1,4 @@
-import { existsSync, mkdirSync, readdirSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, rmdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { TheiaError, fileError } from '../errors.js';
 import type { Batch } from '../data/loader.js';
@@ -238,7 +238,7 @@ class Run {
     const { config, data, trainer } = this;
     const start = performance.now();
     const sizes = data.evaluation.map((d) => d.length);
-    const stream = new Stream({ seed: config.seed, sizes, weights: data.weights.slice(0, sizes.length), shuffle: false });
+    const stream = new Stream({ seed: config.seed, sizes, weights: data.evaluationWeights, shuffle: false });
     const to = Math.max(1, Math.ceil(config.eval.fraction * stream.epochLength));
     const loader = makeLoader(config, data, { datasets: data.evaluation, stream, to });
     const parts: { terms: Losses['teachers']; weight: number }[] = [];
@@ -325,6 +325,16 @@ export async function runTraining(
     trainer?.model.dispose();
     data?.close();
     lock.release();
+    removeIfEmpty(runDir);
+  }
+}
+
+/** A run that failed before it wrote anything leaves no folder. */
+function removeIfEmpty(runDir: string): void {
+  try {
+    if (readdirSync(runDir).length === 0) rmdirSync(runDir);
+  } catch {
+    // Something came into it, or it went, in the meantime; the error that is on its way says more.
   }
 }
 

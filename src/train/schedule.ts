@@ -72,9 +72,3 @@ export class Schedule {
     return (lr * (1 + cos((Math.PI * ((step - warm) % cycle)) / cycle))) / 2;
   }
 }
-
-/** The rates of steps 0 .. steps-1. */
-export function learningRates(options: ScheduleOptions, steps: number): Float64Array {
-  const schedule = new Schedule(options);
-  return Float64Array.from({ length: steps }, (_, step) => schedule.lr(step));
-}

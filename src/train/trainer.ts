@@ -40,7 +40,7 @@ export interface StepResult extends Losses {
  * Distils teachers into a model, batch by batch; no files needed:
  *
  *     const trainer = new Trainer(model, { lr: 5e-4, statistics });
- *     for await (const batch of batches) console.log(trainer.step([batch]).loss);
+ *     for await (const { step, loss } of trainer.train(batches)) console.log(step, loss);
  */
 export class Trainer {
   readonly optimizer: AdamW;
@@ -110,6 +110,15 @@ export class Trainer {
     }
     this.taken += 1;
     return { ...losses, step: this.taken, lr, gradNorm, images };
+  }
+
+  /**
+   * Trains on a dataset, one optimiser step a batch, as far as it is asked for results.
+   * @param batches an (async) iterable: an array, a generator that reads a camera, a loader
+   * @throws as step() does
+   */
+  async *train(batches: AsyncIterable<StepBatch> | Iterable<StepBatch>): AsyncGenerator<StepResult, void, void> {
+    for await (const batch of batches) yield this.step([batch]);
   }
 
   /** Losses of batches without training, averaged over their samples. */

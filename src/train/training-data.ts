@@ -6,8 +6,10 @@ import type { Dataset } from '../data/dataset.js';
 import type { Feature } from '../data/feature.js';
 import { Loader } from '../data/loader.js';
 import type { Batch } from '../data/loader.js';
+import { DAMAGE } from '../data/batch.js';
 import type { TeacherTarget } from '../data/batch.js';
 import { Stream } from '../data/order.js';
+import type { Sample } from '../data/sample.js';
 import { loadStatistics } from '../data/statistics.js';
 import { clsTarget, isClsTarget, suggestTeacher, teacherOf } from '../teachers/names.js';
 import type { TrainConfig } from './config.js';
@@ -22,6 +24,8 @@ export interface TrainingData {
   stream: Stream;
   /** empty where there is no such split */
   evaluation: readonly Dataset[];
+  /** of the datasets in `evaluation` */
+  evaluationWeights: readonly number[];
   /** target name -> [C,H,W], or [C] for a `_cls` target, in the model's order */
   targets: ReadonlyMap<string, number[]>;
   statistics: ReadonlyMap<string, TargetStatistics>;
@@ -79,18 +83,21 @@ export async function openTrainingData(config: TrainConfig): Promise<TrainingDat
   const mix = mixOf(config);
   const datasets: Dataset[] = [];
   const evaluation: Dataset[] = [];
+  const evaluationWeights: number[] = [];
   const close = (): void => [...datasets, ...evaluation].forEach((d) => d.close());
   try {
     for (const [name] of mix) datasets.push(await open(config, name, config.data.split, bases));
-    for (const [name] of mix) {
+    for (const [name, weight] of mix) {
       const found = await open(config, name, config.eval.split, bases).catch((error: unknown) => {
         // A dataset without the evaluation's split trains all the same; a broken one does not.
         if (error instanceof TheiaError && error.code === 'ERR_FILE') return undefined;
         throw error;
       });
-      if (found) evaluation.push(found);
+      if (!found) continue;
+      evaluation.push(found);
+      evaluationWeights.push(weight);
     }
-    const sample = await datasets[0]!.read(0);
+    const sample = await firstWholeSample(datasets[0]!);
     const feature = (base: string): Feature => sample.features.get(base)!;
     const targets = new Map<string, number[]>();
     const addCls = (base: string): void => {
@@ -121,11 +128,25 @@ export async function openTrainingData(config: TrainConfig): Promise<TrainingDat
       shuffle: config.data.shuffle,
       buffer: config.data.shuffle_buffer,
     });
-    return { datasets, weights, stream, evaluation, targets, statistics, close };
+    return { datasets, weights, stream, evaluation, evaluationWeights, targets, statistics, close };
   } catch (error) {
     close();
     throw error;
   }
+}
+
+/** The sizes of the features are read off a sample; a damaged one says nothing about the rest, and the loader counts it. */
+async function firstWholeSample(dataset: Dataset): Promise<Sample> {
+  let first: unknown;
+  for (let i = 0; i < dataset.length; i++) {
+    try {
+      return await dataset.read(i);
+    } catch (error) {
+      if (!(error instanceof TheiaError) || !DAMAGE.has(error.code)) throw error;
+      first ??= error;
+    }
+  }
+  throw first;
 }
 
 /** Statistics of a target; a `_cls` target takes its teacher's unless it has its own. */

@@ -210,6 +210,8 @@ test('flags, weights and outputs that cannot be used', () =>
     const config = join(folder, 'c.json');
     writeFileSync(config, '{"depth":7,"heads":2}');
     fails(c, run(x, '--config', config), /ERR_CONFIG: depth: the config says 7, the weights say 2/);
+    writeFileSync(config, '{"heads":2,"heads":4}');
+    fails(c, run(x, '--config', config), /ERR_CORRUPT: .*c\.json: the key "heads" comes twice/);
     const auto = spawnSync(process.execPath, [program, 'encode', '--weights', model, '--images', x, '--out', out], { encoding: 'utf8' });
     assert.match(auto.stderr, /^device auto: cpu \(.*\)\n$/, 'auto says what it chose');
     assert.not.match(theia('encode', '--help').stdout, /bfloat16|int8|cuda/);

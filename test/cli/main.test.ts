@@ -7,7 +7,8 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { ERROR_CODES, TheiaError } from '../../src/errors.js';
 import { errorText, exitCodeOf, main } from '../../src/cli/main.js';
-import { KNOWN_VERBS, VERBS, type Verb, type VerbEntry } from '../../src/cli/verbs.js';
+import type { Verb } from '../../src/cli/verb.js';
+import { KNOWN_VERBS, VERBS, type VerbEntry } from '../../src/cli/verbs.js';
 
 const root = fileURLToPath(new URL('../../../', import.meta.url));
 
@@ -74,7 +75,7 @@ test('exit codes of the errors', async () => {
 
 test('an error is one printable line, whatever a file name holds', () => {
   const text = errorText(new TheiaError('ERR_FILE', 'a\nb\r\n c\x1b[2Jd\x07\x9b'));
-  assert.is(text, 'theia: ERR_FILE: a b c\\x1b[2Jd\\x07\\x9b\n');
+  assert.is(text, 'theia: ERR_FILE: a b c\\x1b[2Jd\\x07\\x9b\nhint: check the path and its permissions\n');
 });
 
 test('errors that are not ours', async () => {

@@ -199,6 +199,17 @@ test('references and targets that cannot be used', () =>
     fails(c.run(), /ERR_FILE: .*expected something to compare .*got foo, images/);
     restore();
     assert.is(c.run().status, 0);
+    reference.clear();
+    for (const name of ['images', 'tokens']) reference.set(name, kept.get(name)!);
+    assert.is(c.run().status, 0);
+    // Targets that are not needed still have to be a file that can be read.
+    fails(c.run('--targets', folder), /ERR_ARGS: .*--targets: expected once/);
+    fails(
+      theia('parity', '--weights', c.weights, '--reference', join(folder, 'reference.safetensors'), '--targets', join(folder, 'none')),
+      /ERR_FILE: .*none/,
+    );
+    restore();
+    assert.is(c.run().status, 0);
     const file = join(folder, 'reference.safetensors');
     const flags = ['--weights', c.weights, '--reference', file];
     fails(theia('parity', ...flags), /ERR_ARGS: .*expected --targets FILE.*\nhint/);

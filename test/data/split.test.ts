@@ -38,6 +38,7 @@ test('parseSplit', async () => {
   ] as const) {
     await rejects(() => parseSplit(text), 'ERR_ARGS', message);
   }
+  await rejects(() => parseSplit('__proto__=1'), 'ERR_ARGS', /reserved/);
 });
 
 test('the shares come out, and a share of 0 gets none', () => {

@@ -2,15 +2,7 @@ import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { TheiaError } from '../../src/errors.js';
 import { nearest } from '../../src/suggest.js';
-import {
-  TEACHER_SETS,
-  TEACHER_SIZES,
-  clsTarget,
-  expandTeachers,
-  featureExtension,
-  teacherFolder,
-  teacherOf,
-} from '../../src/teachers/names.js';
+import { TEACHER_SETS, TEACHER_SIZES, clsTarget, expandTeachers, teacherFolder, teacherOf } from '../../src/teachers/names.js';
 
 test('sets expand to published names in published order', () => {
   const short = (names: string[]) => names.map((name) => name.split('/')[1].split('-')[0]).join(' ');
@@ -37,7 +29,6 @@ test('plain names stay, overlapping sets merge, doubled names are errors', () =>
 
 test('folders and member extensions', () => {
   assert.is(teacherFolder('LiheYoung/depth-anything-large-hf'), 'LiheYoung_depth-anything-large-hf');
-  assert.is(featureExtension('LiheYoung/depth-anything-large-hf'), 'liheyoung_depth-anything-large-hf.safetensors');
   assert.is(clsTarget('a/b'), 'a/b_cls');
   assert.is(teacherOf('a/b_cls'), 'a/b');
   assert.is(teacherFolder('a/b_cls'), 'a_b');

@@ -19,6 +19,7 @@ test('NAME=KIND:PATH', () => {
   throwsCode(() => parseTeacherSpec('a_cls=npy:b'), 'ERR_ARGS', '_cls');
   throwsCode(() => parseTeacherSpec('a=__proto__:b'), 'ERR_ARGS', '"__proto__"');
   throwsCode(() => parseTeacherSpec('a=npy:b\0c'), 'ERR_ARGS', 'NUL');
+  for (const kind of ['onnx', 'vit']) throwsCode(() => parseTeacherSpec(`a=${kind}:b`), 'ERR_UNSUPPORTED', `kind ${kind}`);
 });
 
 test('npy: both layouts give channel-last features', async () => {

@@ -3,7 +3,13 @@ import * as assert from 'uvu/assert';
 import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { TheiaError } from '../../src/errors.js';
-import { Schedule, cosineCycle, learningRates, scaledLr, warmupSteps, type ScheduleOptions } from '../../src/train/schedule.js';
+import { Schedule, cosineCycle, scaledLr, warmupSteps, type ScheduleOptions } from '../../src/train/schedule.js';
+
+/** The rates of steps 0 .. steps-1. */
+function learningRates(options: ScheduleOptions, steps: number): Float64Array {
+  const schedule = new Schedule(options);
+  return Float64Array.from({ length: steps }, (_, step) => schedule.lr(step));
+}
 
 const golden = join(process.env.THEIA_GOLDEN ?? join(process.cwd(), '..', 'shared', 'golden'), 'lr_schedules.json');
 const cos = Math.cos;
