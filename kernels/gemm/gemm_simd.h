@@ -27,9 +27,13 @@ static void finish(const Gemm& g, const TaskRows& at, int64_t row, int64_t rows,
       if (g.activation == Activation::relu) {
         x = vmax(vf{}, x);
       } else if (g.activation == Activation::gelu) {
-        vf d;
-        x = vgelu(x, d);
-        if (slope) store_n(slope + at.slope[row + i] + col, d, lanes);
+        if (slope) {
+          vf d;
+          x = vgelu(x, d);
+          store_n(slope + at.slope[row + i] + col, d, lanes);
+        } else {
+          x = vgelu(x);
+        }
       }
       if (g.multiply != Multiply::none) {
         const vf f = load_n(multiplier + at.multiplier[row + i] + col, lanes);
