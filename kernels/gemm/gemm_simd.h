@@ -27,13 +27,9 @@ static void finish(const Gemm& g, const TaskRows& at, int64_t row, int64_t rows,
       if (g.activation == Activation::relu) {
         x = vmax(vf{}, x);
       } else if (g.activation == Activation::gelu) {
-        if (slope) {
-          vf d;
-          x = vgelu(x, d);
-          store_n(slope + at.slope[row + i] + col, d, lanes);
-        } else {
-          x = vgelu(x);
-        }
+        vf d;
+        x = vgelu(x, d);
+        if (slope) store_n(slope + at.slope[row + i] + col, d, lanes);
       }
       if (g.multiply != Multiply::none) {
         const vf f = load_n(multiplier + at.multiplier[row + i] + col, lanes);
@@ -43,6 +39,29 @@ static void finish(const Gemm& g, const TaskRows& at, int64_t row, int64_t rows,
       float* o = c + at.c[row + i] + v;
       if (add_c) x += load_n(o, lanes);
       store_n(o, x, lanes);
+    }
+  }
+}
+
+/// finish() for bias and GELU alone, rows in fours (vgelu_many).
+template <bool kSlope>
+static void finish_gelu(const Gemm& g, const TaskRows& at, int64_t row, int64_t rows, int64_t n0, int64_t c_col, int64_t n,
+                        const float* tile) {
+  constexpr int kRows = 4;
+  float* const c = static_cast<float*>(g.c) + c_col;
+  const float* const bias = static_cast<const float*>(g.bias);
+  float* const slope = static_cast<float*>(g.slope);
+  for (int64_t v = 0; v < n; v += kLanes) {
+    const int lanes = static_cast<int>(n - v < kLanes ? n - v : kLanes);
+    const vf b = bias ? load_n(bias + n0 + v, lanes) : vf{};
+    for (int64_t i = 0; i < rows; i += kRows) {
+      vf x[kRows], d[kRows];
+      for (int j = 0; j < kRows; ++j) x[j] = load(tile + (i + j < rows ? i + j : rows - 1) * kPanel + v) + b;
+      vgelu_many<kRows, kSlope>(x, d);
+      for (int j = 0; j < kRows && i + j < rows; ++j) {
+        store_n(c + at.c[row + i + j] + v, x[j], lanes);
+        if constexpr (kSlope) store_n(slope + at.slope[row + i + j] + n0 + v, d[j], lanes);
+      }
     }
   }
 }
@@ -125,6 +144,7 @@ static void run_task(const Gemm& g, const GemmPlan& plan, int64_t task, float* w
     even_residual[strip] = !g.residual || evenly(g.residual_rows, at.residual, row, stop);
   }
   // All of the epilogue fits into the register kernel.
+  const bool lone_gelu = g.activation == Activation::gelu && g.multiply == Multiply::none && !g.residual && !g.accumulate;
   const bool light = g.activation != Activation::gelu && g.multiply == Multiply::none && !g.accumulate;
   alignas(64) float scratch[8 * kPanel];
   ABlock a{};
@@ -185,7 +205,10 @@ static void run_task(const Gemm& g, const GemmPlan& plan, int64_t task, float* w
           }
         }
         kernels[count - 1](s);
-        if (!in_place && !fused && (plan.plain || last))
+        if (in_place || fused || !(plan.plain || last)) continue;
+        if (lone_gelu)
+          (g.slope ? finish_gelu<true> : finish_gelu<false>)(g, at, row, count, n0, c_col, n, s.out);
+        else
           finish(g, at, row, count, n0, c_col, n, s.out, g.accumulate || (plan.plain && !first));
       }
     }
