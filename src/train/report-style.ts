@@ -33,7 +33,7 @@ section>.verdict{margin:16px 0 0;padding:10px 14px;border-radius:8px;max-width:n
 .bad{color:var(--bad)!important;background:var(--badbg)}
 .pictures th,.pictures td{padding:0 10px 10px 0;text-align:left;vertical-align:middle;font-weight:400}
 .pictures thead th{color:var(--quiet);font-size:13px;padding-bottom:6px}
-.pictures img{display:block;width:216px;height:216px;object-fit:cover;border-radius:6px;image-rendering:pixelated}
+.pictures img{display:block;width:min(216px,17vw);height:min(216px,17vw);object-fit:cover;border-radius:6px;image-rendering:pixelated}
 .pictures td:first-child img{image-rendering:auto}
 .pictures tbody th{min-width:140px;max-width:190px;padding-left:8px;font-variant-numeric:tabular-nums;color:var(--quiet)}
 .key{color:var(--ink);font-weight:600;overflow-wrap:anywhere}
