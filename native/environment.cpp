@@ -111,7 +111,7 @@ void Environment::read_call(int op, std::span<const double> area, void* args) {
     check_inside(info.name, f.name, t, b.bytes);
     t.base = b.block->data;
   }
-  check_fields(info.name, info.fields, args);
+  check_fields(info.name, info.fields, args, false);
   info.check(args);
   check_overlap(info.name, info.fields, args);
 }
