@@ -53,7 +53,6 @@ async function run(args: Args): Promise<number> {
       throw new TheiaError('ERR_ARGS', '--resume: this checkpoint lies in no run folder; expected --config beside it');
     config = loadConfig({ ...(file === undefined ? {} : { file }), set });
   }
-  if (config.dtype !== 'float32') throw new TheiaError('ERR_UNSUPPORTED', `dtype ${config.dtype} is not in this build; expected float32`);
   resolveDevice(config.device, (line) => process.stderr.write(`${line}\n`));
 
   if (args.flag('dry-run')) {

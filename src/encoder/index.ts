@@ -6,6 +6,7 @@ import { REDUCE_METHODS } from '../models/theia.js';
 import type { Normalisation, ReduceMethod, Theia } from '../models/theia.js';
 import { preprocess } from '../ops/preprocess.js';
 import type { ResizeFilter } from '../ops/preprocess.js';
+import { asFloat32 } from '../ops/view.js';
 import { Plan, Tensor, resolveDevice, threads as setThreads, tidy } from '../tensor/index.js';
 import type { Device } from '../tensor/index.js';
 import { checkFrame, isPlain, toRgb } from './frame.js';
@@ -21,9 +22,10 @@ export type { ErrorCode } from '../errors.js';
 export interface EncoderOptions {
   /** model config JSON; what the tensors tell is not needed */
   config?: string;
-  /** auto (default) or cpu */
+  /** auto (default), cpu, cuda, cuda:N or simt (the GPU kernels on the CPU, for checking) */
   device?: string;
-  dtype?: 'float32';
+  /** what is computed in; bfloat16 on cuda and simt. Results are float32 */
+  dtype?: EncoderDType;
   /** per-channel mean and standard deviation of bytes / 255; default 0.5 */
   normalisation?: Normalisation;
   /** threads of the whole process; 0 = what the machine gives */
@@ -33,6 +35,8 @@ export interface EncoderOptions {
   /** Pillow's filter for that; default bilinear, as the published models have it */
   filter?: ResizeFilter;
 }
+
+export type EncoderDType = 'float32' | 'bfloat16';
 
 /** What to compute of frames. */
 export interface EncoderRequest {
@@ -96,10 +100,16 @@ export class Encoder {
   static async load(path: string, options: EncoderOptions = {}): Promise<Encoder> {
     const device = resolveDevice(options.device ?? 'auto');
     const dtype: string = options.dtype ?? 'float32';
-    if (dtype !== 'float32') throw new TheiaError('ERR_UNSUPPORTED', `dtype ${dtype} is not in this build; expected float32`);
+    if (dtype !== 'float32' && dtype !== 'bfloat16')
+      throw new TheiaError('ERR_UNSUPPORTED', `dtype ${dtype} is not in this build; expected float32 or bfloat16`);
     if (options.threads !== undefined) setThreads(options.threads);
     const { config, normalisation } = options;
-    const model = loadTheia(path, { ...(config === undefined ? {} : { config }), ...(normalisation ? { normalisation } : {}) });
+    const model = loadTheia(path, {
+      device,
+      compute: dtype,
+      ...(config === undefined ? {} : { config }),
+      ...(normalisation ? { normalisation } : {}),
+    });
     model.arena.seal();
     return new Encoder(model, modelLabel(path), device, options.resize ?? true, options.filter ?? 'bilinear');
   }
@@ -113,8 +123,8 @@ export class Encoder {
     return this.live().teachers;
   }
 
-  get dtype(): 'float32' {
-    return 'float32';
+  get dtype(): EncoderDType {
+    return this.live().arena.compute as EncoderDType;
   }
 
   /**
@@ -234,7 +244,7 @@ export class Encoder {
 
   private prepare(key: string, { batch, height, width }: Signature): Prepared {
     const prepared: Prepared = {
-      pixels: Tensor.empty([batch, height, width, 3], 'uint8').retainOnly(),
+      pixels: Tensor.empty([batch, height, width, 3], 'uint8', this.device).retainOnly(),
       staging: undefined,
       plan: undefined,
     };
@@ -278,8 +288,8 @@ export class Encoder {
       const fits = pixels.shape[1] === image && pixels.shape[2] === image;
       const { tokens, hidden } = model.encode(fits ? pixels : preprocess(pixels, image, image, this.filter), wantHidden);
       const out = new Map<string, Tensor>();
-      if (reduce !== false) out.set('tokens', model.represent(tokens, reduce));
-      if (teachers.length > 0) for (const [name, t] of model.predict(tokens, teachers)) out.set(`pred/${name}`, t);
+      if (reduce !== false) out.set('tokens', asFloat32(model.represent(tokens, reduce)));
+      if (teachers.length > 0) for (const [name, t] of model.predict(tokens, teachers)) out.set(`pred/${name}`, asFloat32(t));
       hidden.forEach((t, i) => out.set(`hidden/${i}`, t));
       return out;
     });

@@ -8,7 +8,7 @@ export type ResizeFilter = 'bilinear' | 'bicubic';
  * @returns [B,height,width,C] uint8
  */
 export function preprocess(image: Tensor, height: number, width: number, filter: ResizeFilter): Tensor {
-  const out = Tensor.empty([image.shape[0]!, height, width, image.shape[3]!], 'uint8');
+  const out = Tensor.empty([image.shape[0]!, height, width, image.shape[3]!], 'uint8', image.device);
   dispatch('preprocess', { image, out, filter });
   return out;
 }
