@@ -21,7 +21,7 @@
 namespace theia::THEIA_DEVICE {
 
 // What <op>.cu defines: the launcher, and the bytes of workspace it needs on this device.
-#define THEIA_OP(name, Args, fields)                        \
+#define THEIA_OP(name, Args, fields)                         \
   void name(const Args& args, const DeviceContext& context); \
   int64_t name##_workspace(const Args& args, const DeviceInfo& info);
 #include "kernels/ops.def"
@@ -38,14 +38,17 @@ int64_t count(const void* args, const DeviceInfo& info) {
 }
 }  // namespace
 
-#define NONE(op, Args) {#op, nullptr, nullptr}
+#define NONE(op, Args) \
+  { #op, sizeof(Args), nullptr, nullptr }
 // No workspace.
-#define DIRECT(op, Args) {#op, &call<Args, op>, nullptr}
-#define SCRATCH(op, Args) {#op, &call<Args, op>, &count<Args, op##_workspace>}
+#define DIRECT(op, Args) \
+  { #op, sizeof(Args), &call < Args, op>, nullptr }
+#define SCRATCH(op, Args) \
+  { #op, sizeof(Args), &call < Args, op>, &count < Args, op##_workspace> }
 
 // clang-format off
 constexpr DeviceEntry kTable[kOps] = {
-    NONE(add, AddArgs),
+    DIRECT(add, AddArgs),
 
     NONE(copy, CopyArgs),
 

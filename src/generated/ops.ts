@@ -4,11 +4,11 @@ import type { Tensor } from '../tensor/tensor.js';
 
 /** Arguments of the op `add`. */
 export interface AddArgs {
-  /** in, float32 or float64, rank 0 to 5 */
+  /** in, float32 or float64 or bfloat16 (cuda and simt), rank 0 to 5 */
   a: Tensor;
-  /** in, float32 or float64, rank 0 to 5 */
+  /** in, float32 or float64 or bfloat16 (cuda and simt), rank 0 to 5 */
   b: Tensor;
-  /** out, float32 or float64, rank 0 to 5; may be the memory of a or b */
+  /** out, float32 or float64 or bfloat16 (cuda and simt), rank 0 to 5; may be the memory of a or b */
   y: Tensor;
 }
 
