@@ -28,7 +28,7 @@ __global__ void __launch_bounds__(kThreads) move_units(const __grid_constant__ M
 #pragma unroll
   for (int u = 0; u < kUnits; ++u)
     if (first + u * kThreads < a.count) {
-      const Place p = place_of(a.walk, first + u * kThreads);
+      const Position p = position_of(a.walk, first + u * kThreads);
       unit[u] = a.src[p.src];
       to[u] = p.dst;
     }
@@ -124,7 +124,7 @@ __global__ void __launch_bounds__(kThreads) convert_units(const __grid_constant_
 #pragma unroll
   for (int u = 0; u < kUnits; ++u)
     if (first + u * kThreads < a.count) {
-      const Place p = place_of(a.walk, first + u * kThreads);
+      const Position p = position_of(a.walk, first + u * kThreads);
       raw[u] = load_raw<kWide>(a.src + p.src * (kWide * from_bytes), a.from);
       to[u] = a.dst + p.dst * (kWide * to_bytes);
       if (a.add) before[u] = load_raw<kWide>(to[u], DType::f32);

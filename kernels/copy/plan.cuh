@@ -110,11 +110,11 @@ inline Walk walk_of(const Loops& l, int count) {
   return w;
 }
 
-struct Place {
+struct Position {
   int64_t src, dst;
 };
-__device__ __forceinline__ Place place_of(const Walk& w, uint32_t i) {
-  Place p{0, 0};
+__device__ __forceinline__ Position position_of(const Walk& w, uint32_t i) {
+  Position p{0, 0};
 #pragma unroll
   for (int k = kMaxRank - 1; k > 0; --k)
     if (k < w.count) {

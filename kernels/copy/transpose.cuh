@@ -32,7 +32,7 @@ __global__ void __launch_bounds__(kTileThreads) transpose_tiles(const __grid_con
     const uint32_t plane = a.per_plane(t), in_plane = t - plane * a.per_plane.divisor;
     const uint32_t tile_row = a.across(in_plane), tile_column = in_plane - tile_row * a.across.divisor;
     const uint32_t row = tile_row * kSide, column = tile_column * kSide;
-    const Place p = place_of(a.outer, plane);
+    const Position p = position_of(a.outer, plane);
     const E* src = static_cast<const E*>(a.src) + p.src;
     E* dst = static_cast<E*>(a.dst) + p.dst;
     E taken[kSteps] = {};

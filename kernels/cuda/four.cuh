@@ -40,7 +40,7 @@ struct Four {
 
 /// Where in its piece the k-th element of a thread lies.
 template <bool kWide, int kThreads>
-__device__ __forceinline__ int place(int thread, int k) {
+__device__ __forceinline__ int element_at(int thread, int k) {
   return kWide ? 4 * thread + k : k * kThreads + thread;
 }
 

@@ -64,7 +64,7 @@ __global__ void __launch_bounds__(kRowThreads) layernorm_warp(const __grid_const
     for (int s = 0; s < kSteps; ++s)
 #pragma unroll
       for (int k = 0; k < 4; ++k)
-        if (s * kRowPiece + place<kWide, kWarp>(lane, k) < width) {
+        if (s * kRowPiece + element_at<kWide, kWarp>(lane, k) < width) {
           const float d = v[s][k] - about;
           deviations += d;
           squares = fmaf(d, d, squares);
@@ -101,7 +101,7 @@ __global__ void __launch_bounds__(kLongThreads) layernorm_block(const __grid_con
       unpack<kWide>(a.x, fetch<kWide, kLongThreads>(a.x, r * a.x_row + column, thread, a.width - column), v);
 #pragma unroll
       for (int k = 0; k < 4; ++k)
-        if (column + place<kWide, kLongThreads>(thread, k) < a.width) {
+        if (column + element_at<kWide, kLongThreads>(thread, k) < a.width) {
           const float d = v[k] - about;
           deviations += d;
           squares = fmaf(d, d, squares);

@@ -68,7 +68,7 @@ __global__ void __launch_bounds__(kRowThreads, blocks_at_once(kSteps)) layernorm
 #pragma unroll
       for (int k = 0; k < 4; ++k) {
         // Where there is no column: no contribution, whatever mean and rstd are (0 · inf).
-        const bool real = s * kRowPiece + place<kWide, kWarp>(lane, k) < width;
+        const bool real = s * kRowPiece + element_at<kWide, kWarp>(lane, k) < width;
         xhat[s][k] = real ? (xhat[s][k] - mean) * rstd : 0.0f;
         const float g = dy[s][k] * gamma[k];
         c1 += g;
@@ -95,7 +95,7 @@ __global__ void __launch_bounds__(kRowThreads, blocks_at_once(kSteps)) layernorm
       for (int s = 0; s < kSteps; ++s)
 #pragma unroll
         for (int k = 0; k < 4; ++k) {
-          float* at = sums + s * kRowPiece + place<kWide, kWarp>(lane, k);
+          float* at = sums + s * kRowPiece + element_at<kWide, kWarp>(lane, k);
           at[0] = turn == 0 ? dgamma[s][k] : at[0] + dgamma[s][k];
           at[kSteps * kRowPiece] = turn == 0 ? dbeta[s][k] : at[kSteps * kRowPiece] + dbeta[s][k];
         }
@@ -118,7 +118,7 @@ __global__ void __launch_bounds__(kLongThreads) layernorm_grad_block(const __gri
   float* dgamma = a.partial ? a.partial + int64_t{blockIdx.x} * 2 * a.width : nullptr;
   for (int64_t r = blockIdx.x; r < a.rows; r += gridDim.x) {
     const float mean = a.mean[r], rstd = a.rstd[r];
-    float c1 = 0, c2 = 0, c[2];
+    float c1 = 0, c2 = 0, c[2] = {};
     for (int pass = 0; pass < 2; ++pass) {
       for (int64_t column = 0; column < a.width; column += kPiece) {
         const int64_t left = a.width - column;
@@ -129,7 +129,7 @@ __global__ void __launch_bounds__(kLongThreads) layernorm_grad_block(const __gri
         unpack<kWide>(a.x, raw, xhat);
         unpack<kWide>(a.dy, more, dy);
 #pragma unroll
-        for (int k = 0; k < 4; ++k) xhat[k] = place<kWide, kLongThreads>(thread, k) < left ? (xhat[k] - mean) * rstd : 0.0f;
+        for (int k = 0; k < 4; ++k) xhat[k] = element_at<kWide, kLongThreads>(thread, k) < left ? (xhat[k] - mean) * rstd : 0.0f;
         if (pass == 1) {
           write_dx<kWide, kLongThreads>(a, r, column, thread, xhat, dy, gamma, c[0], c[1], rstd);
           continue;

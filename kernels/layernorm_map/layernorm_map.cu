@@ -50,7 +50,7 @@ __global__ void __launch_bounds__(kMapThreads) map_moments(const __grid_constant
     for (int s = 0; s < kRunSlices; ++s)
 #pragma unroll
       for (int k = 0; k < 4; ++k)
-        if (s * static_cast<int>(kMapSlice) + place<kWide, kMapThreads>(thread, k) < count) {
+        if (s * static_cast<int>(kMapSlice) + element_at<kWide, kMapThreads>(thread, k) < count) {
           const float d = v[s][k] - about;
           deviations += d;
           squares = fmaf(d, d, squares);

@@ -62,7 +62,7 @@ __global__ void __launch_bounds__(kMapThreads) map_sums(const __grid_constant__ 
         unpack<kWide>(a.dy, more[s], dy);
 #pragma unroll
         for (int k = 0; k < 4; ++k) {
-          if (place<kWide, kMapThreads>(thread, k) >= left) continue;
+          if (element_at<kWide, kMapThreads>(thread, k) >= left) continue;
           const float xhat = (x[k] - mean) * rstd, g = dy[k] * gamma[k];
           sums[2 * s] += g;
           sums[2 * s + 1] = fmaf(g, xhat, sums[2 * s + 1]);

@@ -48,7 +48,7 @@ __global__ void __launch_bounds__(kReduceThreads) reduce_tokens(const __grid_con
       }
     }
 #pragma unroll
-    for (int k = 0; k < 4; ++k) parts[warp][place<kWide, kWarp>(lane, k)] = sum[k];
+    for (int k = 0; k < 4; ++k) parts[warp][element_at<kWide, kWarp>(lane, k)] = sum[k];
     __syncthreads();
     const int mine = threadIdx.x;
     if (mine < kReducePiece && mine < left) {

@@ -68,13 +68,13 @@ __global__ void __launch_bounds__(kReduceThreads) spread_max(const __grid_consta
       }
     }
 #pragma unroll
-    for (int k = 0; k < 4; ++k) found[warp][place<kWide, kWarp>(lane, k)] = first[k];
+    for (int k = 0; k < 4; ++k) found[warp][element_at<kWide, kWarp>(lane, k)] = first[k];
     __syncthreads();
 #pragma unroll
     for (int k = 0; k < 4; ++k)
 #pragma unroll
       for (int w = 0; w < kReduceWarps; ++w) {
-        const int64_t there = found[w][place<kWide, kWarp>(lane, k)];
+        const int64_t there = found[w][element_at<kWide, kWarp>(lane, k)];
         first[k] = there < first[k] ? there : first[k];
       }
     for (int64_t token = warp; token < a.tokens; token += kReduceWarps) {
