@@ -50,19 +50,19 @@ int64_t count(const void* args, const DeviceInfo& info) {
 constexpr DeviceEntry kTable[kOps] = {
     DIRECT(add, AddArgs),
 
-    NONE(copy, CopyArgs),
+    DIRECT(copy, CopyArgs),
 
-    NONE(reduce, ReduceArgs),
+    DIRECT(reduce, ReduceArgs),
 
-    NONE(reduce_grad, ReduceGradArgs),
+    DIRECT(reduce_grad, ReduceGradArgs),
 
-    NONE(layernorm, LayernormArgs),
+    DIRECT(layernorm, LayernormArgs),
 
-    NONE(layernorm_grad, LayernormGradArgs),
+    SCRATCH(layernorm_grad, LayernormGradArgs),
 
-    NONE(layernorm_map, LayernormMapArgs),
+    SCRATCH(layernorm_map, LayernormMapArgs),
 
-    NONE(layernorm_map_grad, LayernormMapGradArgs),
+    SCRATCH(layernorm_map_grad, LayernormMapGradArgs),
 
     NONE(attention, AttentionArgs),
 
