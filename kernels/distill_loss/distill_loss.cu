@@ -39,13 +39,13 @@ __global__ void __launch_bounds__(kThreads) sums_kernel(P p, T t, const __grid_c
   constexpr int kWidth = P::kWidth, kBatch = 4;  // rows whose loads are under way together; 32 additions in float32
   THEIA_SHARED(double, shared, [kThreads / kWarp * kSums]);
   for (int64_t work = blockIdx.x; work < cut.work; work += gridDim.x) {
-    const Place place = place_of(cut, work, kWidth);
+    const Part part = part_of(cut, work, kWidth);
     double sums[kSums] = {0, 0, 0, 0, 0};
-    if (place.active) {
-      const Normaliser<kWidth> normal(cut, place.channel);
-      const int64_t p_start = place.sample * cut.positions * cut.channels + place.channel;
-      const int64_t t_start = place.sample * cut.t_stride + place.channel;
-      for (int64_t i = place.first; i < place.last; i += kBatch * cut.rows) {
+    if (part.active) {
+      const Normaliser<kWidth> normal(cut, part.channel);
+      const int64_t p_start = part.sample * cut.positions * cut.channels + part.channel;
+      const int64_t t_start = part.sample * cut.t_stride + part.channel;
+      for (int64_t i = part.first; i < part.last; i += kBatch * cut.rows) {
         P x[kBatch];
         T y[kBatch];
 #pragma unroll
@@ -53,14 +53,14 @@ __global__ void __launch_bounds__(kThreads) sums_kernel(P p, T t, const __grid_c
           x[r] = p;
           y[r] = t;
           const int64_t row = i + r * cut.rows;
-          if (row >= place.last) continue;
+          if (row >= part.last) continue;
           x[r].load(p_start + row * cut.channels);
           y[r].load(t_start + row * cut.channels);
         }
         Sums few;
 #pragma unroll
         for (int r = 0; r < kBatch; ++r) {
-          if (i + r * cut.rows >= place.last) continue;
+          if (i + r * cut.rows >= part.last) continue;
 #pragma unroll
           for (int k = 0; k < kWidth; ++k) few.add(x[r].get(k), normal.of(y[r].get(k), k));
         }

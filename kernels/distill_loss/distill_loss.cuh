@@ -77,13 +77,13 @@ struct Cut {
   const float *mean, *std;  // or null
 };
 
-struct Place {
+struct Part {
   int64_t sample, first, last;  // positions
   int64_t channel;
   bool active;
 };
 
-__device__ __forceinline__ Place place_of(const Cut& cut, int64_t work, int width) {
+__device__ __forceinline__ Part part_of(const Cut& cut, int64_t work, int width) {
   const int column = static_cast<int>(threadIdx.x) % cut.columns, row = static_cast<int>(threadIdx.x) / cut.columns;
   const int64_t tile = work % cut.tiles, rest = work / cut.tiles, first = rest % cut.chunks * cut.each;
   const int64_t vector = tile * cut.columns + column;

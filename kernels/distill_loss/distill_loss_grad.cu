@@ -63,16 +63,16 @@ __global__ void __launch_bounds__(kThreads) slopes_kernel(P p, T t, const __grid
   constexpr int kWidth = P::kWidth, kBatch = 2;
   THEIA_SHARED(Slopes, shared, [1]);
   for (int64_t work = blockIdx.x; work < cut.work; work += gridDim.x) {
-    const Place place = place_of(cut, work, kWidth);
-    if (threadIdx.x == 0) shared[0] = slopes_of(out, place.sample);
+    const Part part = part_of(cut, work, kWidth);
+    if (threadIdx.x == 0) shared[0] = slopes_of(out, part.sample);
     __syncthreads();
     const Slopes slopes = shared[0];
     __syncthreads();
-    if (!place.active) continue;
-    const Normaliser<kWidth> normal(cut, place.channel);
-    const int64_t p_start = place.sample * cut.positions * cut.channels + place.channel;
-    const int64_t t_start = place.sample * cut.t_stride + place.channel;
-    for (int64_t i = place.first; i < place.last; i += kBatch * cut.rows) {
+    if (!part.active) continue;
+    const Normaliser<kWidth> normal(cut, part.channel);
+    const int64_t p_start = part.sample * cut.positions * cut.channels + part.channel;
+    const int64_t t_start = part.sample * cut.t_stride + part.channel;
+    for (int64_t i = part.first; i < part.last; i += kBatch * cut.rows) {
       P x[kBatch];
       T y[kBatch];
 #pragma unroll
@@ -80,14 +80,14 @@ __global__ void __launch_bounds__(kThreads) slopes_kernel(P p, T t, const __grid
         x[r] = p;
         y[r] = t;
         const int64_t row = i + r * cut.rows;
-        if (row >= place.last) continue;
+        if (row >= part.last) continue;
         x[r].load(p_start + row * cut.channels);
         y[r].load(t_start + row * cut.channels);
       }
 #pragma unroll
       for (int r = 0; r < kBatch; ++r) {
         const int64_t row = i + r * cut.rows;
-        if (row >= place.last) continue;
+        if (row >= part.last) continue;
         float d[kWidth];
 #pragma unroll
         for (int k = 0; k < kWidth; ++k) d[k] = slopes.of(x[r].get(k), normal.of(y[r].get(k), k));
