@@ -68,15 +68,15 @@ constexpr DeviceEntry kTable[kOps] = {
 
     NONE(attention_grad, AttentionGradArgs),
 
-    NONE(preprocess, PreprocessArgs),
+    SCRATCH(preprocess, PreprocessArgs),
 
-    NONE(distill_loss, DistillLossArgs),
+    SCRATCH(distill_loss, DistillLossArgs),
 
-    NONE(distill_loss_grad, DistillLossGradArgs),
+    DIRECT(distill_loss_grad, DistillLossGradArgs),
 
-    NONE(adamw, AdamwArgs),
+    DIRECT(adamw, AdamwArgs),
 
-    NONE(grad_norm, GradNormArgs),
+    SCRATCH(grad_norm, GradNormArgs),
 
     NONE(conv2d, Conv2dArgs),
 
@@ -86,9 +86,9 @@ constexpr DeviceEntry kTable[kOps] = {
 
     NONE(conv_transpose2d_grad, ConvTranspose2dGradArgs),
 
-    NONE(max_pool2d, MaxPool2dArgs),
+    DIRECT(max_pool2d, MaxPool2dArgs),
 
-    NONE(max_pool2d_grad, MaxPool2dGradArgs),
+    DIRECT(max_pool2d_grad, MaxPool2dGradArgs),
 
     NONE(linear, LinearArgs),
 
