@@ -40,8 +40,8 @@ void check_panels(const char* op, const Tensor& panels, const Tensor& w, bool ba
 
 void check_gradients(const char* op, const Tensor& x, const Tensor& w, const Tensor& dy, const Tensor& y, const Tensor& dx,
                      const Tensor& dw, const Tensor& dbias, bool relu) {
-  for (auto [field, t] : {std::pair{"y", &y}, std::pair{"dx", &dx}, std::pair{"dw", &dw}, std::pair{"dbias", &dbias}})
-    expect_dtype(op, field, *t, x.dtype);
+  for (auto [field, t] : {std::pair{"y", &y}, std::pair{"dx", &dx}}) expect_dtype(op, field, *t, x.dtype);
+  for (auto [field, t] : {std::pair{"dw", &dw}, std::pair{"dbias", &dbias}}) expect_dtype(op, field, *t, sum_dtype(x.dtype));
   expect_shape(op, "dx", dx, {x.size[0], x.size[1], x.size[2], x.size[3]});
   check_map(op, "dx", dx);
   expect_shape(op, "dw", dw, {w.size[0], w.size[1], w.size[2], w.size[3]});
@@ -64,5 +64,6 @@ double product_flops(const Tensor& small, const Tensor& w) {
 }
 
 double count_of(const Tensor& t) { return t.present() ? static_cast<double>(t.numel()) : 0; }
+double bytes_in(const Tensor& t) { return count_of(t) * bytes_of(t.dtype); }
 
 }  // namespace theia
