@@ -79,9 +79,7 @@ int64_t workspace(const Conv2dArgs& a, int threads) {
   return a.x.dtype == DType::f32 ? gather_workspace(forward_product(a), window_of(a), threads) : 0;
 }
 double flops(const Conv2dArgs& a) { return product_flops(a.y, a.w); }
-double bytes(const Conv2dArgs& a) {
-  return bytes_in(a.x) + bytes_in(a.w) + bytes_in(a.bias) + bytes_in(a.residual) + bytes_in(a.y);
-}
+double bytes(const Conv2dArgs& a) { return bytes_in(a.x) + bytes_in(a.w) + bytes_in(a.bias) + bytes_in(a.residual) + bytes_in(a.y); }
 
 void check(const Conv2dGradArgs& a) {
   check_common("conv2d_grad", a.x, a.w, "dy", a.dy, a.stride, a.padding);

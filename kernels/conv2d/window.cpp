@@ -7,6 +7,8 @@
 
 namespace theia {
 
+DType sum_dtype(DType map) { return map == DType::bf16 ? DType::f32 : map; }
+
 void check_scalars(const char* op, int64_t stride, int64_t padding) {
   if (stride < 1 || stride > kMaxReach)
     fail("ERR_ARGS", "%s: expected 'stride' in 1 to %lld, got %lld", op, static_cast<long long>(kMaxReach), static_cast<long long>(stride));
@@ -17,10 +19,16 @@ void check_scalars(const char* op, int64_t stride, int64_t padding) {
 
 void check_map(const char* op, const char* field, const Tensor& t) {
   if (!t.present()) return;
-  // A view may repeat its elements, so sizes are not bounded by memory; below 2^31 no arithmetic on them overflows.
-  for (int i = 0; i < t.rank; ++i)
-    if (t.size[i] < 1 || t.size[i] >= int64_t{1} << 31)
-      fail("ERR_SHAPE", "%s: expected '%s' with every size in 1 to 2^31 - 1, got %s", op, field, describe(t).c_str());
+  // A view may repeat its elements, so sizes are not bounded by memory; below 2^31 no arithmetic on them overflows, and a device can count
+  // positions in 32 bits.
+  constexpr int64_t kMost = (int64_t{1} << 31) - 1;
+  int64_t positions = 1;
+  for (int i = 0; i < t.rank; ++i) {
+    if (t.size[i] < 1 || t.size[i] > kMost || (i < 3 && t.size[i] > kMost / positions))
+      fail("ERR_SHAPE", "%s: expected '%s' with every size and the product of the first three in 1 to 2^31 - 1, got %s", op, field,
+           describe(t).c_str());
+    positions *= t.size[i];
+  }
   expect_contiguous(op, field, t, 1);
 }
 

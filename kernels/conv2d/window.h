@@ -18,11 +18,11 @@ struct Window {
 inline constexpr int64_t kMaxReach = 8192;
 
 /// The type of bias, dw and dbias beside maps of this type.
-constexpr DType sum_dtype(DType map) { return map == DType::bf16 ? DType::f32 : map; }
+DType sum_dtype(DType map);
 
 /// ERR_ARGS unless stride is 1 to kMaxReach and padding 0 to kMaxReach.
 void check_scalars(const char* op, int64_t stride, int64_t padding);
-/// A map [B,H,W,C] as the kernels need it: positive sizes, channels packed. Absent tensors pass. ERR_SHAPE.
+/// A map [B,H,W,C] as the kernels need it: positive sizes, fewer than 2^31 positions, channels packed. Absent tensors pass. ERR_SHAPE.
 void check_map(const char* op, const char* field, const Tensor& t);
 /// Weights [O,kh,kw,I] of positive sizes and packed. Absent tensors pass. ERR_SHAPE.
 void check_weights(const char* op, const char* field, const Tensor& w);

@@ -80,9 +80,7 @@ int64_t workspace(const ConvTranspose2dArgs& a, int threads) {
   return a.x.dtype == DType::f32 ? gather_workspace(forward_product(a), window_of(a), threads) : 0;
 }
 double flops(const ConvTranspose2dArgs& a) { return product_flops(a.x, a.w); }
-double bytes(const ConvTranspose2dArgs& a) {
-  return bytes_in(a.x) + bytes_in(a.w) + bytes_in(a.bias) + bytes_in(a.y);
-}
+double bytes(const ConvTranspose2dArgs& a) { return bytes_in(a.x) + bytes_in(a.w) + bytes_in(a.bias) + bytes_in(a.y); }
 
 void check(const ConvTranspose2dGradArgs& a) {
   check_common("conv_transpose2d_grad", a.x, a.w, "dy", a.dy, a.stride, a.padding, a.output_padding);
