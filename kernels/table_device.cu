@@ -78,13 +78,13 @@ constexpr DeviceEntry kTable[kOps] = {
 
     SCRATCH(grad_norm, GradNormArgs),
 
-    NONE(conv2d, Conv2dArgs),
+    SCRATCH(conv2d, Conv2dArgs),
 
-    NONE(conv2d_grad, Conv2dGradArgs),
+    SCRATCH(conv2d_grad, Conv2dGradArgs),
 
-    NONE(conv_transpose2d, ConvTranspose2dArgs),
+    SCRATCH(conv_transpose2d, ConvTranspose2dArgs),
 
-    NONE(conv_transpose2d_grad, ConvTranspose2dGradArgs),
+    SCRATCH(conv_transpose2d_grad, ConvTranspose2dGradArgs),
 
     DIRECT(max_pool2d, MaxPool2dArgs),
 

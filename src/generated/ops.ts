@@ -252,17 +252,17 @@ export interface GradNormArgs {
 
 /** Arguments of the op `conv2d`. */
 export interface Conv2dArgs {
-  /** in, float32 or float64, rank 4 */
+  /** in, float32 or float64 or bfloat16 (cuda and simt), rank 4 */
   x: Tensor;
-  /** in, float32 or float64, rank 4 */
+  /** in, float32 or float64 or bfloat16 (cuda and simt), rank 4 */
   w: Tensor;
   /** in, float32 or float64, rank 1 */
   packed?: Tensor | undefined;
   /** in, float32 or float64, rank 1 */
   bias?: Tensor | undefined;
-  /** in, float32 or float64, rank 4 */
+  /** in, float32 or float64 or bfloat16 (cuda and simt), rank 4 */
   residual?: Tensor | undefined;
-  /** out, float32 or float64, rank 4; may be the memory of residual */
+  /** out, float32 or float64 or bfloat16 (cuda and simt), rank 4; may be the memory of residual */
   y: Tensor;
   stride: number;
   padding: number;
@@ -271,17 +271,17 @@ export interface Conv2dArgs {
 
 /** Arguments of the op `conv2d_grad`. */
 export interface Conv2dGradArgs {
-  /** in, float32 or float64, rank 4 */
+  /** in, float32 or float64 or bfloat16 (cuda and simt), rank 4 */
   x: Tensor;
-  /** in, float32 or float64, rank 4 */
+  /** in, float32 or float64 or bfloat16 (cuda and simt), rank 4 */
   w: Tensor;
   /** in, float32 or float64, rank 1 */
   packed?: Tensor | undefined;
-  /** in, float32 or float64, rank 4 */
+  /** in, float32 or float64 or bfloat16 (cuda and simt), rank 4 */
   dy: Tensor;
-  /** in, float32 or float64, rank 4 */
+  /** in, float32 or float64 or bfloat16 (cuda and simt), rank 4 */
   y?: Tensor | undefined;
-  /** out, float32 or float64, rank 4 */
+  /** out, float32 or float64 or bfloat16 (cuda and simt), rank 4 */
   dx?: Tensor | undefined;
   /** accumulate, float32 or float64, rank 4 */
   dw?: Tensor | undefined;
@@ -296,15 +296,15 @@ export interface Conv2dGradArgs {
 
 /** Arguments of the op `conv_transpose2d`. */
 export interface ConvTranspose2dArgs {
-  /** in, float32 or float64, rank 4 */
+  /** in, float32 or float64 or bfloat16 (cuda and simt), rank 4 */
   x: Tensor;
-  /** in, float32 or float64, rank 4 */
+  /** in, float32 or float64 or bfloat16 (cuda and simt), rank 4 */
   w: Tensor;
   /** in, float32 or float64, rank 1 */
   packed?: Tensor | undefined;
   /** in, float32 or float64, rank 1 */
   bias?: Tensor | undefined;
-  /** out, float32 or float64, rank 4 */
+  /** out, float32 or float64 or bfloat16 (cuda and simt), rank 4 */
   y: Tensor;
   stride: number;
   padding: number;
@@ -314,17 +314,17 @@ export interface ConvTranspose2dArgs {
 
 /** Arguments of the op `conv_transpose2d_grad`. */
 export interface ConvTranspose2dGradArgs {
-  /** in, float32 or float64, rank 4 */
+  /** in, float32 or float64 or bfloat16 (cuda and simt), rank 4 */
   x: Tensor;
-  /** in, float32 or float64, rank 4 */
+  /** in, float32 or float64 or bfloat16 (cuda and simt), rank 4 */
   w: Tensor;
   /** in, float32 or float64, rank 1 */
   packed?: Tensor | undefined;
-  /** in, float32 or float64, rank 4 */
+  /** in, float32 or float64 or bfloat16 (cuda and simt), rank 4 */
   dy: Tensor;
-  /** in, float32 or float64, rank 4 */
+  /** in, float32 or float64 or bfloat16 (cuda and simt), rank 4 */
   y?: Tensor | undefined;
-  /** out, float32 or float64, rank 4 */
+  /** out, float32 or float64 or bfloat16 (cuda and simt), rank 4 */
   dx?: Tensor | undefined;
   /** accumulate, float32 or float64, rank 4 */
   dw?: Tensor | undefined;
