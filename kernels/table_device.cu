@@ -61,9 +61,9 @@ constexpr DeviceEntry kTable[kOps] = {
 
     NONE(layernorm_map_grad, LayernormMapGradArgs),
 
-    NONE(attention, AttentionArgs),
+    DIRECT(attention, AttentionArgs),
 
-    NONE(attention_grad, AttentionGradArgs),
+    SCRATCH(attention_grad, AttentionGradArgs),
 
     NONE(preprocess, PreprocessArgs),
 
