@@ -10,7 +10,7 @@ namespace theia {
 namespace {
 
 constexpr int64_t kMaxKeys = int64_t{1} << 24;  // a key axis of stride 0 could claim any length
-constexpr int64_t kMaxQueries = int64_t{1} << 31;
+constexpr int64_t kMaxSize = (int64_t{1} << 31) - kMaxKeys;  // of each other dimension: kernels count in 32 bits
 
 int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
@@ -29,8 +29,10 @@ void check_inputs(const char* op, const Args& a) {
   if (a.q.size[3] > kMaxHeadDim)
     fail("ERR_SHAPE", "%s: expected 'q' with at most %lld channels a head, got %s", op, static_cast<long long>(kMaxHeadDim),
          describe(a.q).c_str());
-  if (N > kMaxQueries)
-    fail("ERR_SHAPE", "%s: expected 'q' with at most %lld tokens, got %s", op, static_cast<long long>(kMaxQueries), describe(a.q).c_str());
+  for (int i = 0; i < 3; ++i)
+    if (a.q.size[i] > kMaxSize)
+      fail("ERR_SHAPE", "%s: expected 'q' with at most %lld in each dimension, got %s", op, static_cast<long long>(kMaxSize),
+           describe(a.q).c_str());
   if (M < 1 || M > kMaxKeys)
     fail("ERR_SHAPE", "%s: expected 'k' with 1 to %lld tokens, got %s", op, static_cast<long long>(kMaxKeys), describe(a.k).c_str());
   expect_contiguous(op, "q", a.q, 1);

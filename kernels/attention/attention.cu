@@ -17,7 +17,7 @@ struct Shape {
   // registers: 168 for each lane of 3 warps, 255 for 2.
   static constexpr int warps = HD == 128 ? 8 : HD == 80 && KEYS == 208 ? 6 : 4;
   static constexpr int blocks = HD == 128 ? 1 : KEYS == 64 ? 4 : HD == 80 || KEYS == 272 ? 2 : 3;
-  static constexpr int64_t shared(int block_warps) { return int64_t{2} * (2 * KEYS * HD + block_warps * (kStep * HD + kStage)); }
+  static constexpr int64_t shared(int64_t block_warps) { return int64_t{2} * (2 * KEYS * HD + block_warps * (kStep * HD + kStage)); }
 };
 
 template <int HD, int KEYS>
@@ -25,7 +25,7 @@ __global__ void __launch_bounds__(32 * Shape<HD, KEYS>::warps, Shape<HD, KEYS>::
   using S = Shape<HD, KEYS>;
   THEIA_DYNAMIC_SHARED(smem);
   const int lane = threadIdx.x % kWarp, warp = threadIdx.x / kWarp, warps = blockDim.x / kWarp;
-  const int64_t b = p.first_batch + blockIdx.z, h = p.first_head + blockIdx.y;
+  const int b = p.first_batch + static_cast<int>(blockIdx.z), h = p.first_head + static_cast<int>(blockIdx.y);
   bf16* keys = reinterpret_cast<bf16*>(smem);
   bf16* values = keys + KEYS * HD;
   bf16* own = values + KEYS * HD + warp * (kStep * HD + kStage);
@@ -111,14 +111,15 @@ template <int HD, int KEYS>
 void start(const AttentionArgs& a, const DeviceContext& context) {
   using S = Shape<HD, KEYS>;
   Forward p = forward_of(a);
-  int most = S::warps;
+  int64_t most = S::warps;
   while (most > 1 && S::shared(most) > context.info->shared_per_block) --most;
-  const Cut c = cut(a.q.size[0] * p.heads, ceil_div(p.queries, kStep), most, *context.info);
-  p.tiles = c.tiles;
-  each_grid(c.parts, p.heads, a.q.size[0], [&](dim3 grid, int64_t batch, int64_t head) {
+  const int64_t tiles = ceil_div(p.queries, kStep), parts = parts_of(a.q.size[0] * p.heads, tiles, *context.info);
+  p.tiles = static_cast<int>(ceil_div(tiles, parts));
+  const int64_t warps = balanced(p.tiles, most);
+  each_grid(ceil_div(tiles, p.tiles), p.heads, a.q.size[0], [&](dim3 grid, int batch, int head) {
     p.first_batch = batch;
     p.first_head = head;
-    launch("attention", whole_rows<HD, KEYS>, grid, dim3(static_cast<unsigned>(c.warps * kWarp)), S::shared(c.warps), context, p);
+    launch("attention", whole_rows<HD, KEYS>, grid, dim3(static_cast<unsigned>(warps * kWarp)), S::shared(warps), context, p);
   });
 }
 

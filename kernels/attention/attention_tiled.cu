@@ -19,7 +19,7 @@ template <int HD>
 __global__ void __launch_bounds__(kWarp* kWarps, HD >= 80 ? 2 : 3) tiled_rows(const __grid_constant__ Forward p) {
   THEIA_DYNAMIC_SHARED(smem);
   const int lane = threadIdx.x % kWarp, warp = threadIdx.x / kWarp;
-  const int64_t b = p.first_batch + blockIdx.z, h = p.first_head + blockIdx.y;
+  const int b = p.first_batch + static_cast<int>(blockIdx.z), h = p.first_head + static_cast<int>(blockIdx.y);
   bf16* staged = reinterpret_cast<bf16*>(smem);  // keys and values of even tiles, then of odd ones
   bf16* own = staged + 4 * kTile * HD + warp * (kStep * HD + kStage);
   bf16* stage = own + kStep * HD;
@@ -117,7 +117,7 @@ void start(const AttentionArgs& a, const DeviceContext& context) {
   // Four tiles of queries a block: keys and values come from L2 once for 64 queries, 2 x 64 products an element, beyond what L2 limits.
   const int64_t tiles = ceil_div(p.queries, kStep);
   p.tiles = static_cast<int>(std::min<int64_t>(tiles, kWarps));
-  each_grid(ceil_div(tiles, p.tiles), p.heads, a.q.size[0], [&](dim3 grid, int64_t batch, int64_t head) {
+  each_grid(ceil_div(tiles, p.tiles), p.heads, a.q.size[0], [&](dim3 grid, int batch, int head) {
     p.first_batch = batch;
     p.first_head = head;
     launch("attention", tiled_rows<HD>, grid, dim3(static_cast<unsigned>(p.tiles * kWarp)), shared<HD>(p.tiles), context, p);

@@ -10,7 +10,8 @@ struct Forward {
   Tokens<const bf16> q, k, v;
   Tokens<bf16> out;
   float* lse;
-  int64_t queries, heads, first_batch, first_head;
+  int64_t queries, heads;
+  int first_batch, first_head;
   int keys, hd, tiles;  // tiles: of 16 queries, a block
   // Of a scale of any sign, so that the largest product is the largest score and a masked one has probability 0: its magnitude (1 for 0),
   // and the bits of a pair of q to keep and then to flip (q is cleared for 0, negated below).
@@ -58,7 +59,7 @@ __device__ __forceinline__ void mask(float (&left)[4], float (&right)[4], int pr
 /// Divides a tile's sums by the rows' sums of probabilities and writes rows and log-sum-exp. `max` is of products, before the scale.
 template <int HD>
 __device__ __forceinline__ void finish(const Forward& p, bf16* stage, const Sums<HD>& o, const float (&max)[2], const float (&sum)[2],
-                                       int64_t b, int64_t h, int64_t first, int lane) {
+                                       int b, int h, int64_t first, int lane) {
   const int rows = static_cast<int>(min(p.queries - first, int64_t{kStep}));
   store_rows<HD>(stage, o, 1 / sum[0], 1 / sum[1], p.out.of(b, h) + first * p.out.token, p.out.token, p.out.width, rows, p.hd, lane);
   if ((lane & 3) == 0) {

@@ -20,7 +20,7 @@ struct Tokens {
   T* base;
   int64_t batch, token, head;  // strides in elements
   int width;
-  __device__ __forceinline__ T* of(int64_t b, int64_t h) const { return base + b * batch + h * head; }
+  __device__ __forceinline__ T* of(int b, int h) const { return base + b * batch + h * head; }
 };
 
 /// What a launcher hands to a kernel of an operand.
@@ -114,6 +114,20 @@ __device__ __forceinline__ void add_scores(float (&left)[4], float (&right)[4], 
     const uint32_t b0[2] = {r[0], r[2]}, b1[2] = {r[1], r[3]};
     ptx::mma_m16n8k16<bf16>(left, a[k], b0);
     ptx::mma_m16n8k16<bf16>(right, a[k], b1);
+  }
+}
+
+/// The same with the rows of a in shared memory: where registers are needed for sums.
+template <int HD>
+__device__ __forceinline__ void add_scores(float (&left)[4], float (&right)[4], const bf16* a, const bf16* step, const Lane<HD>& lane) {
+#pragma unroll
+  for (int k = 0; k < HD / 16; ++k) {
+    uint32_t own[4], r[4];
+    ptx::ldmatrix_x4(own, a + lane.at[k]);
+    ptx::ldmatrix_x4(r, step + lane.at[k]);
+    const uint32_t b0[2] = {r[0], r[2]}, b1[2] = {r[1], r[3]};
+    ptx::mma_m16n8k16<bf16>(left, own, b0);
+    ptx::mma_m16n8k16<bf16>(right, own, b1);
   }
 }
 
