@@ -38,6 +38,36 @@ __device__ __forceinline__ float exp2_approx(float x) {
   return y;
 }
 
+#else
+
+inline uint32_t bf16_bits(float x) { return x != x ? 0x7fffu : to_bf16(x).bits; }  // the instruction has one NaN
+inline uint32_t f16_bits(float x) {
+  const uint32_t u = std::bit_cast<uint32_t>(x), sign = u >> 16 & 0x8000u, magnitude = u & 0x7fffffffu;
+  if (magnitude > 0x7f800000u) return 0x7fffu;
+  if (magnitude >= 0x477ff000u) return sign | 0x7c00u;  // 65520 and above round to infinity
+  const int exponent = static_cast<int>(magnitude >> 23) - 127;
+  if (exponent < -25) return sign;
+  // The last bit of the result is worth 2^(exponent - 10), but never less than 2^-24.
+  const int drop = exponent >= -14 ? 13 : -1 - exponent;
+  const uint32_t mantissa = (magnitude & 0x7fffffu) | 0x800000u;
+  const uint32_t kept = mantissa >> drop, rest = mantissa & ((1u << drop) - 1u), half = 1u << (drop - 1);
+  const uint32_t rounded = kept + (rest > half || (rest == half && (kept & 1u)));
+  // A normal number keeps its leading one in `rounded`: it adds one to the exponent field, and so does a carry.
+  return sign | (exponent >= -14 ? (static_cast<uint32_t>(exponent + 14) << 10) + rounded : rounded);
+}
+__device__ __forceinline__ uint32_t pack_bf16(float low, float high) { return bf16_bits(low) | bf16_bits(high) << 16; }
+__device__ __forceinline__ uint32_t pack_f16(float low, float high) { return f16_bits(low) | f16_bits(high) << 16; }
+__device__ __forceinline__ float unpack_f16(uint32_t half) { return to_float(f16{static_cast<uint16_t>(half)}); }
+__device__ __forceinline__ uint32_t to_tf32(float x) {
+  const uint32_t u = std::bit_cast<uint32_t>(x);
+  if ((u & 0x7f800000u) == 0x7f800000u) return (u & 0x7fffffu) ? 0x7fffffffu : u;
+  return (u + 0x1000u) & 0xffffe000u;
+}
+__device__ __forceinline__ float exp2_approx(float x) {
+  const float y = std::exp2(std::fabs(x) < 0x1p-126f ? 0.f : x);
+  return y < 0x1p-126f ? 0.f : y;
+}
+
 #endif
 
 /// The two halves of a packed pair of bf16 as float32: exact.

@@ -30,6 +30,23 @@ __device__ __forceinline__ void cp_async_wait() {
   asm volatile("cp.async.wait_group %0;" ::"n"(n) : "memory");
 }
 
+#else
+
+__device__ __forceinline__ void cp_async_16(void* shared, const void* global, int valid = 16, Site site = Site::here()) {
+  async_copy(shared, global, 16, valid, site);
+}
+__device__ __forceinline__ void cp_async_8(void* shared, const void* global, int valid = 8, Site site = Site::here()) {
+  async_copy(shared, global, 8, valid, site);
+}
+__device__ __forceinline__ void cp_async_4(void* shared, const void* global, int valid = 4, Site site = Site::here()) {
+  async_copy(shared, global, 4, valid, site);
+}
+__device__ __forceinline__ void cp_async_commit() { async_commit(); }
+template <int n>
+__device__ __forceinline__ void cp_async_wait() {
+  async_wait(n);
+}
+
 #endif
 
 }  // namespace theia::THEIA_DEVICE::ptx

@@ -39,6 +39,27 @@ __device__ __forceinline__ void ldmatrix_x4_trans(uint32_t (&r)[4], const void* 
                : "memory");
 }
 
+#else
+
+__device__ __forceinline__ void ldmatrix_x1(uint32_t (&r)[1], const void* row, Site site = Site::here()) {
+  ldmatrix(r, row, 1, false, site);
+}
+__device__ __forceinline__ void ldmatrix_x2(uint32_t (&r)[2], const void* row, Site site = Site::here()) {
+  ldmatrix(r, row, 2, false, site);
+}
+__device__ __forceinline__ void ldmatrix_x4(uint32_t (&r)[4], const void* row, Site site = Site::here()) {
+  ldmatrix(r, row, 4, false, site);
+}
+__device__ __forceinline__ void ldmatrix_x1_trans(uint32_t (&r)[1], const void* row, Site site = Site::here()) {
+  ldmatrix(r, row, 1, true, site);
+}
+__device__ __forceinline__ void ldmatrix_x2_trans(uint32_t (&r)[2], const void* row, Site site = Site::here()) {
+  ldmatrix(r, row, 2, true, site);
+}
+__device__ __forceinline__ void ldmatrix_x4_trans(uint32_t (&r)[4], const void* row, Site site = Site::here()) {
+  ldmatrix(r, row, 4, true, site);
+}
+
 #endif
 
 }  // namespace theia::THEIA_DEVICE::ptx

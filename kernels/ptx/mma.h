@@ -36,6 +36,16 @@ __device__ __forceinline__ void mma_m16n8k8_tf32(float (&d)[4], const uint32_t (
 #endif
 }
 
+#else
+
+template <class T>
+__device__ __forceinline__ void mma_m16n8k16(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2], Site site = Site::here()) {
+  simt::mma_m16n8k16(std::is_same_v<T, bf16> ? MatrixType::bf16 : MatrixType::f16, d, a, b, site);
+}
+__device__ __forceinline__ void mma_m16n8k8_tf32(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2], Site site = Site::here()) {
+  simt::mma_m16n8k8_tf32(d, a, b, site);
+}
+
 #endif
 
 }  // namespace theia::THEIA_DEVICE::ptx
