@@ -64,9 +64,9 @@ constexpr DeviceEntry kTable[kOps] = {
 
     SCRATCH(layernorm_map_grad, LayernormMapGradArgs),
 
-    NONE(attention, AttentionArgs),
+    DIRECT(attention, AttentionArgs),
 
-    NONE(attention_grad, AttentionGradArgs),
+    SCRATCH(attention_grad, AttentionGradArgs),
 
     SCRATCH(preprocess, PreprocessArgs),
 
