@@ -27,8 +27,7 @@ constexpr TileInfo info_of(bool tensor_cores, double flops_clock) {
 // mma.sync reaches about 63 % of the 2,048 multiply-adds a clock that Hopper's tensor cores do; smaller warp tiles read more of shared
 // memory for each (64 x 64: 128 bytes a clock feed 1,024, 64 x 32: 680, 32 x 32: 512, 16 x 32: 340), counted with what the caches add.
 constexpr TileInfo kTileInfos[kTiles] = {info_of<Tile0>(true, 1150), info_of<Tile1>(true, 1100), info_of<Tile2>(true, 850),
-                                         info_of<Tile3>(true, 620),  info_of<Tile4>(true, 400),  info_of<Tile5>(false, 80),
-                                         info_of<Tile6>(false, 70)};
+                                         info_of<Tile3>(true, 620),  info_of<Tile4>(true, 400),  info_of<Tile5>(false, 75)};
 
 constexpr int kSplits[] = {1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64};
 

@@ -22,7 +22,7 @@ struct TileInfo {
   double flops_clock;  // multiply-adds a clock of a multiprocessor full of such tiles
 };
 /// All tiles. Their numbers are those the kernels are started by.
-inline constexpr int kTiles = 7;
+inline constexpr int kTiles = 6;
 const TileInfo& tile_info(int tile);
 /// Shared memory of a block with this tile, tables of lines and bytes included.
 int64_t tile_shared(int tile, Family family);
