@@ -128,13 +128,13 @@ export interface LayernormMapGradArgs {
 
 /** Arguments of the op `attention`. */
 export interface AttentionArgs {
-  /** in, float32 or float64, rank 4 */
+  /** in, float32 or float64 or bfloat16 (cuda and simt), rank 4 */
   q: Tensor;
-  /** in, float32 or float64, rank 4 */
+  /** in, float32 or float64 or bfloat16 (cuda and simt), rank 4 */
   k: Tensor;
-  /** in, float32 or float64, rank 4 */
+  /** in, float32 or float64 or bfloat16 (cuda and simt), rank 4 */
   v: Tensor;
-  /** out, float32 or float64, rank 4 */
+  /** out, float32 or float64 or bfloat16 (cuda and simt), rank 4 */
   out: Tensor;
   /** saved, float32 or float64, rank 3 */
   lse: Tensor;
@@ -143,23 +143,23 @@ export interface AttentionArgs {
 
 /** Arguments of the op `attention_grad`. */
 export interface AttentionGradArgs {
-  /** in, float32 or float64, rank 4 */
+  /** in, float32 or float64 or bfloat16 (cuda and simt), rank 4 */
   q: Tensor;
-  /** in, float32 or float64, rank 4 */
+  /** in, float32 or float64 or bfloat16 (cuda and simt), rank 4 */
   k: Tensor;
-  /** in, float32 or float64, rank 4 */
+  /** in, float32 or float64 or bfloat16 (cuda and simt), rank 4 */
   v: Tensor;
-  /** in, float32 or float64, rank 4 */
+  /** in, float32 or float64 or bfloat16 (cuda and simt), rank 4 */
   out: Tensor;
   /** in, float32 or float64, rank 3 */
   lse: Tensor;
-  /** in, float32 or float64, rank 4 */
+  /** in, float32 or float64 or bfloat16 (cuda and simt), rank 4 */
   dout: Tensor;
-  /** out, float32 or float64, rank 4 */
+  /** out, float32 or float64 or bfloat16 (cuda and simt), rank 4 */
   dq: Tensor;
-  /** out, float32 or float64, rank 4 */
+  /** out, float32 or float64 or bfloat16 (cuda and simt), rank 4 */
   dk: Tensor;
-  /** out, float32 or float64, rank 4 */
+  /** out, float32 or float64 or bfloat16 (cuda and simt), rank 4 */
   dv: Tensor;
   scale: number;
 }
