@@ -1,6 +1,7 @@
 // The product per instruction set: tasks, blocks of k, epilogue. Included by the files per instruction set only.
 #pragma once
 #include "kernels/gemm/operand_simd.h"
+#include "kernels/gemm/tile_peak.h"
 
 namespace theia::THEIA_ISA {
 
@@ -298,6 +299,21 @@ void small_gemm(const SmallGemm& g) {
         }
     }
   }
+}
+
+int tile_rows() { return kMr; }
+
+void tile_burst(int64_t rounds, const float* a, const float* b, float* out) {
+  const float* rows[kMr];
+  for (int i = 0; i < kMr; ++i) rows[i] = a + i * kTileDepth;
+  Micro s{};
+  s.k = kTileDepth;
+  s.rows = rows;
+  s.b = s.prefetch = b;
+  s.out = out;
+  s.ld = kPanel;
+  s.alpha = 1.0f;
+  for (int64_t i = 0; i < rounds; ++i) kMicro[0][1][kMr - 1](s);
 }
 
 }  // namespace theia::THEIA_ISA
