@@ -112,6 +112,7 @@ void start(const AttentionArgs& a, const DeviceContext& context) {
   using S = Shape<HD, KEYS>;
   Forward p = forward_of(a);
   int64_t most = S::warps;
+  if (S::shared(1) > context.info->shared_per_block) return tiled(a, context);
   while (most > 1 && S::shared(most) > context.info->shared_per_block) --most;
   const int64_t tiles = ceil_div(p.queries, kStep), parts = parts_of(a.q.size[0] * p.heads, tiles, *context.info);
   p.tiles = static_cast<int>(ceil_div(tiles, parts));
