@@ -18,8 +18,10 @@ Napi::Value describe_ops(const Napi::CallbackInfo& info) {
       o["kind"] = f.kind == Kind::tensor ? "tensor" : f.kind == Kind::float64 ? "float" : "int";
       if (f.kind == Kind::tensor) {
         Napi::Array dtypes = Napi::Array::New(env);
-        for (int d = 0, n = 0; d < kDTypes; ++d)
+        int n = 0;
+        for (int d = 0; d < kDTypes; ++d)
           if (f.dtypes & (1u << d)) dtypes[static_cast<uint32_t>(n++)] = kDTypeNames[d];
+        if (f.dtypes & kDeviceBf16) dtypes[static_cast<uint32_t>(n++)] = "bfloat16 (cuda and simt)";
         o["dtypes"] = dtypes;
         o["rank"] =
             f.min_rank == f.max_rank ? std::to_string(f.min_rank) : std::to_string(f.min_rank) + " to " + std::to_string(f.max_rank);

@@ -22,6 +22,10 @@ inline constexpr DTypes kF32 = set_of(DType::f32);
 inline constexpr DTypes kF64 = set_of(DType::f64);
 inline constexpr DTypes kReal = set_of(DType::f32) | set_of(DType::f64);
 inline constexpr DTypes kStored = kReal | set_of(DType::bf16) | set_of(DType::f16);
+/// What arithmetic runs on. Backends with tensor cores (cuda, simt) take bfloat16 as well, with float32 sums; the CPU takes it as storage
+/// only.
+inline constexpr DTypes kDeviceBf16 = 1u << 15;
+inline constexpr DTypes kActivation = kReal | kDeviceBf16;
 inline constexpr DTypes kU8 = set_of(DType::u8);
 inline constexpr DTypes kI32 = set_of(DType::i32);
 inline constexpr DTypes kI64 = set_of(DType::i64);
@@ -33,12 +37,12 @@ struct f16 {
   uint16_t bits;
 };
 
-inline float to_float(float x) { return x; }
-inline double to_float(double x) { return x; }
-inline float to_float(bf16 x) { return std::bit_cast<float>(static_cast<uint32_t>(x.bits) << 16); }
+constexpr float to_float(float x) { return x; }
+constexpr double to_float(double x) { return x; }
+constexpr float to_float(bf16 x) { return std::bit_cast<float>(static_cast<uint32_t>(x.bits) << 16); }
 
 /// Exact: every half is a float32, subnormals included.
-inline float to_float(f16 x) {
+constexpr float to_float(f16 x) {
   const uint32_t sign = static_cast<uint32_t>(x.bits & 0x8000u) << 16;
   const uint32_t exponent = (x.bits >> 10) & 31u, mantissa = x.bits & 1023u;
   if (exponent == 31) return std::bit_cast<float>(sign | 0x7f800000u | (mantissa << 13));
@@ -50,7 +54,7 @@ inline float to_float(f16 x) {
 }
 
 /// Round to nearest even; a NaN keeps its sign and becomes quiet.
-inline bf16 to_bf16(float x) {
+constexpr bf16 to_bf16(float x) {
   const uint32_t u = std::bit_cast<uint32_t>(x);
   if ((u & 0x7fffffffu) > 0x7f800000u) return {static_cast<uint16_t>((u >> 16) | 0x40u)};
   return {static_cast<uint16_t>((u + 0x7fffu + ((u >> 16) & 1u)) >> 16)};

@@ -36,7 +36,7 @@ int64_t int64_at(const void* args, const Field& f) {
 
 }  // namespace
 
-void check_fields(const char* op, std::span<const Field> fields, const void* args) {
+void check_fields(const char* op, std::span<const Field> fields, const void* args, bool on_device) {
   for (const Field& f : fields) {
     if (f.kind == Kind::tensor) {
       const Tensor& t = tensor_at(args, f);
@@ -44,8 +44,9 @@ void check_fields(const char* op, std::span<const Field> fields, const void* arg
         if (!f.optional) fail("ERR_ARGS", "%s: expected a tensor as '%s', got nothing", op, f.name);
         continue;
       }
-      if (!(set_of(t.dtype) & f.dtypes))
-        fail("ERR_DTYPE", "%s: expected '%s' as %s, got %s", op, f.name, names(f.dtypes).c_str(), name(t.dtype));
+      const DTypes allowed = f.dtypes | (on_device && (f.dtypes & kDeviceBf16) ? set_of(DType::bf16) : 0);
+      if (!(set_of(t.dtype) & allowed))
+        fail("ERR_DTYPE", "%s: expected '%s' as %s, got %s", op, f.name, names(allowed).c_str(), name(t.dtype));
       if (t.rank < f.min_rank || t.rank > f.max_rank)
         fail("ERR_SHAPE", "%s: expected '%s' of rank %d to %d, got %s", op, f.name, f.min_rank, f.max_rank, describe(t).c_str());
     } else if (f.choices) {

@@ -58,7 +58,7 @@ inline Tensor& tensor_at(void* args, const Field& f) { return *reinterpret_cast<
 
 /// What the field list promises, for any op: presence, dtype, rank, known choice, flags that are 0 or 1. The
 /// dispatcher calls it before the op's own check(), and check_overlap (overlap.h) behind it. Throws ERR_DTYPE, ERR_SHAPE, ERR_ARGS naming
-/// op and field.
-void check_fields(const char* op, std::span<const Field> fields, const void* args);
+/// op and field. `on_device`: the backend has tensor cores, so fields of kActivation take bfloat16 as well.
+void check_fields(const char* op, std::span<const Field> fields, const void* args, bool on_device);
 
 }  // namespace theia

@@ -1,0 +1,16 @@
+// A along k, B across it, no alignment asked for.
+#include "kernels/gemm/device/load_any.cuh"
+#include "kernels/gemm/device/start_mma.cuh"
+
+namespace theia::THEIA_DEVICE {
+
+void start_any_nn(int tile, const Start& s) {
+  switch (tile) {
+    case 3:
+      return start_mma<Tile3, AnyLoader, true, AnyLoader, false>(s);
+    default:
+      no_such_tile(s.name, tile);
+  }
+}
+
+}  // namespace theia::THEIA_DEVICE

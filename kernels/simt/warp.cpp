@@ -1,0 +1,153 @@
+// Warp operations: lanes meet, the last one does the work of all. Shuffles and votes.
+#include <bit>
+
+#include "kernels/simt/engine.h"
+
+namespace theia::simt {
+namespace {
+
+/// What keeps this lane from being the first of a new operation: lanes that can never come. Does not return if there are any.
+void check_mask(Engine& e, Thread& t, const WarpOp& op, unsigned mask, Site site) {
+  Warp& w = *t.warp;
+  if (!(mask & t.bit))
+    e.stop(t, site, "the mask %08x of %s does not name the thread itself, lane %d", mask, op.name, std::countr_zero(t.bit));
+  if (const unsigned bad = mask & ~w.exist)
+    e.stop(t, site, "the mask %08x of %s names lane %d, which the block does not have", mask, op.name, std::countr_zero(bad));
+  if (const unsigned bad = mask & w.gone)
+    e.stop(t, site, "the mask %08x of %s names thread %s, which has left the kernel", mask, op.name, name_of(lane(w, bad).thread));
+  if (const unsigned bad = mask & w.at_barrier)
+    e.stop(t, site, "%s waits for thread %s, which waits at a barrier, %s", op.name, name_of(lane(w, bad).thread), name_of(e.barrier_site));
+  if (const unsigned bad = mask & w.waiting)
+    for (Slot& s : w.slots)
+      if (s.arrived & bad)
+        e.stop(t, site, "%s (mask %08x) waits for thread %s, which waits in %s (mask %08x) at %s", op.name, mask,
+               name_of(lane(w, s.arrived & bad).thread), s.op->name, s.mask, name_of(s.site));
+  if (w.wanted & t.bit)
+    for (Slot& s : w.slots)
+      if (s.arrived && (s.mask & t.bit))
+        e.stop(t, site, "the thread waits in %s (mask %08x), but thread %s waits for it in %s (mask %08x) at %s", op.name, mask,
+               name_of(lane(w, s.arrived).thread), s.op->name, s.mask, name_of(s.site));
+}
+
+}  // namespace
+
+void collective(const WarpOp& op, unsigned mask, void* operand, Site site) {
+  Engine& e = *engine;
+  Thread& t = *e.current;
+  Warp& w = *t.warp;
+  if (mask == 0) check_mask(e, t, op, mask, site);
+  Slot& s = w.slots[std::countr_zero(mask)];
+  if (s.arrived == 0) {
+    if (((w.gone | w.at_barrier | w.waiting | ~w.exist) & mask) | (w.wanted & t.bit) | (~mask & t.bit)) check_mask(e, t, op, mask, site);
+    s.op = &op;
+    s.site = site;
+    s.mask = mask;
+    w.wanted |= mask;
+  } else if (s.op != &op || s.mask != mask || !same(s.site, site) || !(mask & t.bit)) {
+    e.stop(t, site, "the thread waits in %s (mask %08x), but thread %s waits in %s (mask %08x) at %s", op.name, mask,
+           name_of(lane(w, s.arrived).thread), s.op->name, s.mask, name_of(s.site));
+  }
+  char* const token = &s.tokens.token[s.tokens.turn];
+  if (op.orders_memory) release(token);
+  w.operands[std::countr_zero(t.bit)] = operand;
+  w.wanted &= ~t.bit;
+  s.arrived |= t.bit;
+  if (s.arrived != mask) {
+    w.waiting |= t.bit;
+    e.block_current();
+  } else {
+    e.statistics.collectives += 1;
+    op.run(w.operands, mask);
+    s.arrived = 0;
+    s.tokens.turn ^= 1;
+    w.waiting &= ~mask;
+    e.make_ready(w, mask);
+    if (e.restless && e.rng.below(e.restless) == 0) {
+      e.shuffle_warps();
+      for (int i = 0; i < e.warps; ++i)
+        if (e.ready_warps >> e.order[i] & 1u) {
+          e.warp = &e.warp_of[e.order[i]];
+          break;
+        }
+      e.switch_to(e.next());
+    }
+  }
+  if (op.orders_memory) acquire(token);
+}
+
+namespace {
+
+struct ShuffleOperand {
+  uint64_t value, result;
+  int argument, width;
+  Site site;
+};
+
+template <Shuffle kind>
+void run_shuffle(void* const* operands, unsigned mask) {
+  for (unsigned rest = mask; rest; rest &= rest - 1) {
+    const int lane = std::countr_zero(rest);
+    ShuffleOperand& o = *static_cast<ShuffleOperand*>(operands[lane]);
+    const int first = lane & ~(o.width - 1);
+    int from;
+    if constexpr (kind == Shuffle::index) {
+      from = first | (o.argument & (o.width - 1));
+    } else if constexpr (kind == Shuffle::up) {
+      from = lane - o.argument < first ? lane : lane - o.argument;
+    } else if constexpr (kind == Shuffle::down) {
+      from = lane + o.argument >= first + o.width ? lane : lane + o.argument;
+    } else {
+      from = (lane ^ o.argument) >= first + o.width ? lane : lane ^ o.argument;
+    }
+    if (!(mask >> from & 1u)) {
+      Thread& t = engine->current->warp->threads[lane];
+      engine->stop(t, o.site, "the thread reads lane %d by a shuffle whose mask %08x does not name it", from, mask);
+    }
+    o.result = static_cast<ShuffleOperand*>(operands[from])->value;
+  }
+}
+
+constexpr WarpOp kShuffles[] = {{"__shfl_sync", run_shuffle<Shuffle::index>, false},
+                                {"__shfl_up_sync", run_shuffle<Shuffle::up>, false},
+                                {"__shfl_down_sync", run_shuffle<Shuffle::down>, false},
+                                {"__shfl_xor_sync", run_shuffle<Shuffle::xor_>, false}};
+
+struct VoteOperand {
+  bool predicate;
+  unsigned result;
+};
+
+constexpr WarpOp kVote{"a vote",
+                       [](void* const* operands, unsigned mask) {
+                         unsigned result = 0;
+                         for (unsigned rest = mask; rest; rest &= rest - 1) {
+                           const int lane = std::countr_zero(rest);
+                           result |= static_cast<unsigned>(static_cast<VoteOperand*>(operands[lane])->predicate) << lane;
+                         }
+                         for (unsigned rest = mask; rest; rest &= rest - 1)
+                           static_cast<VoteOperand*>(operands[std::countr_zero(rest)])->result = result;
+                       },
+                       false};
+
+constexpr WarpOp kSync{"__syncwarp", [](void* const*, unsigned) {}, true};
+
+}  // namespace
+
+uint64_t shuffle(Shuffle kind, unsigned mask, uint64_t value, int argument, int width, Site site) {
+  if (width < 1 || width > 32 || (width & (width - 1)))
+    engine->stop(*engine->current, site, "the width of a shuffle is a power of two up to 32; got %d", width);
+  if (argument < 0) argument &= 31;
+  ShuffleOperand o{value, 0, argument, width, site};
+  collective(kShuffles[static_cast<int>(kind)], mask, &o, site);
+  return o.result;
+}
+
+void sync_warp(unsigned mask, Site site) { collective(kSync, mask, nullptr, site); }
+
+unsigned ballot(unsigned mask, bool predicate, Site site) {
+  VoteOperand o{predicate, 0};
+  collective(kVote, mask, &o, site);
+  return o.result;
+}
+
+}  // namespace theia::simt
