@@ -1,6 +1,6 @@
 // Times single calls on a GPU: each call is recorded some hundred times into one plan, which is one graph launch, so that the host's part
 // is not what is measured. Operands stay where they are: what fits the L2 cache is read from there, as behind its producer in a real step.
-import { Plan, Tensor, costOf, dispatch, tidy } from '../../src/tensor/index.js';
+import { Plan, Tensor, costOf, dispatch, synchronize, tidy } from '../../src/tensor/index.js';
 import type { Device } from '../../src/tensor/index.js';
 import type { GpuCase } from './cases.js';
 import { floorSeconds } from './floor.js';
@@ -21,12 +21,6 @@ export interface KernelRow {
 
 const REPLAYS = 7;
 const SAMPLE_SECONDS = 0.004;
-
-/** Waits for everything that was given to the device. */
-export function synchronize(device: Device): void {
-  using probe = Tensor.zeros([1], 'float32', device);
-  probe.data();
-}
 
 /** Seconds of each of some replays of fn, recorded `calls` times over. */
 export function timeReplays(device: Device, calls: number, fn: () => void, replays = REPLAYS): number[] {
