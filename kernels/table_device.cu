@@ -21,7 +21,7 @@
 namespace theia::THEIA_DEVICE {
 
 // What <op>.cu defines: the launcher, and the bytes of workspace it needs on this device.
-#define THEIA_OP(name, Args, fields)                        \
+#define THEIA_OP(name, Args, fields)                         \
   void name(const Args& args, const DeviceContext& context); \
   int64_t name##_workspace(const Args& args, const DeviceInfo& info);
 #include "kernels/ops.def"
@@ -38,10 +38,13 @@ int64_t count(const void* args, const DeviceInfo& info) {
 }
 }  // namespace
 
-#define NONE(op, Args) {#op, nullptr, nullptr}
+#define NONE(op, Args) \
+  { #op, nullptr, nullptr }
 // No workspace.
-#define DIRECT(op, Args) {#op, &call<Args, op>, nullptr}
-#define SCRATCH(op, Args) {#op, &call<Args, op>, &count<Args, op##_workspace>}
+#define DIRECT(op, Args) \
+  { #op, &call < Args, op>, nullptr }
+#define SCRATCH(op, Args) \
+  { #op, &call < Args, op>, &count < Args, op##_workspace> }
 
 // clang-format off
 constexpr DeviceEntry kTable[kOps] = {
@@ -87,15 +90,15 @@ constexpr DeviceEntry kTable[kOps] = {
 
     NONE(max_pool2d_grad, MaxPool2dGradArgs),
 
-    NONE(linear, LinearArgs),
+    SCRATCH(linear, LinearArgs),
 
-    NONE(linear_grad, LinearGradArgs),
+    SCRATCH(linear_grad, LinearGradArgs),
 
     NONE(pack, PackArgs),
 
-    NONE(patch_embed, PatchEmbedArgs),
+    SCRATCH(patch_embed, PatchEmbedArgs),
 
-    NONE(patch_embed_grad, PatchEmbedGradArgs),
+    SCRATCH(patch_embed_grad, PatchEmbedGradArgs),
 };
 // clang-format on
 
