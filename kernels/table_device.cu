@@ -21,7 +21,7 @@
 namespace theia::THEIA_DEVICE {
 
 // What <op>.cu defines: the launcher, and the bytes of workspace it needs on this device.
-#define THEIA_OP(name, Args, fields)                        \
+#define THEIA_OP(name, Args, fields)                         \
   void name(const Args& args, const DeviceContext& context); \
   int64_t name##_workspace(const Args& args, const DeviceInfo& info);
 #include "kernels/ops.def"
@@ -38,14 +38,17 @@ int64_t count(const void* args, const DeviceInfo& info) {
 }
 }  // namespace
 
-#define NONE(op, Args) {#op, nullptr, nullptr}
+#define NONE(op, Args) \
+  { #op, sizeof(Args), nullptr, nullptr }
 // No workspace.
-#define DIRECT(op, Args) {#op, &call<Args, op>, nullptr}
-#define SCRATCH(op, Args) {#op, &call<Args, op>, &count<Args, op##_workspace>}
+#define DIRECT(op, Args) \
+  { #op, sizeof(Args), &call < Args, op>, nullptr }
+#define SCRATCH(op, Args) \
+  { #op, sizeof(Args), &call < Args, op>, &count < Args, op##_workspace> }
 
 // clang-format off
 constexpr DeviceEntry kTable[kOps] = {
-    NONE(add, AddArgs),
+    DIRECT(add, AddArgs),
 
     DIRECT(copy, CopyArgs),
 
@@ -61,31 +64,31 @@ constexpr DeviceEntry kTable[kOps] = {
 
     SCRATCH(layernorm_map_grad, LayernormMapGradArgs),
 
-    NONE(attention, AttentionArgs),
+    DIRECT(attention, AttentionArgs),
 
-    NONE(attention_grad, AttentionGradArgs),
+    SCRATCH(attention_grad, AttentionGradArgs),
 
-    NONE(preprocess, PreprocessArgs),
+    SCRATCH(preprocess, PreprocessArgs),
 
-    NONE(distill_loss, DistillLossArgs),
+    SCRATCH(distill_loss, DistillLossArgs),
 
-    NONE(distill_loss_grad, DistillLossGradArgs),
+    DIRECT(distill_loss_grad, DistillLossGradArgs),
 
-    NONE(adamw, AdamwArgs),
+    DIRECT(adamw, AdamwArgs),
 
-    NONE(grad_norm, GradNormArgs),
+    SCRATCH(grad_norm, GradNormArgs),
 
-    NONE(conv2d, Conv2dArgs),
+    SCRATCH(conv2d, Conv2dArgs),
 
-    NONE(conv2d_grad, Conv2dGradArgs),
+    SCRATCH(conv2d_grad, Conv2dGradArgs),
 
-    NONE(conv_transpose2d, ConvTranspose2dArgs),
+    SCRATCH(conv_transpose2d, ConvTranspose2dArgs),
 
-    NONE(conv_transpose2d_grad, ConvTranspose2dGradArgs),
+    SCRATCH(conv_transpose2d_grad, ConvTranspose2dGradArgs),
 
-    NONE(max_pool2d, MaxPool2dArgs),
+    DIRECT(max_pool2d, MaxPool2dArgs),
 
-    NONE(max_pool2d_grad, MaxPool2dGradArgs),
+    DIRECT(max_pool2d_grad, MaxPool2dGradArgs),
 
     NONE(linear, LinearArgs),
 

@@ -158,7 +158,7 @@ void run_thread() {
     e.stop(t, e.barrier_site, "the thread has left the kernel, but thread %s waits for it at a barrier", name_of(e.barrier_first->thread));
   w.gone |= t.bit;
   e.gone += 1;
-  release(&e.block_token);
+  release(&e.launch_token);
   if (e.gone == e.threads) e.leave();
   e.block_current();
   __builtin_unreachable();
@@ -171,6 +171,7 @@ void Engine::run_block(uint3 block) {
   gone = arrived = 0;
   ready_warps = 0;
   shared.start_block();
+  fiber_set = (fiber_set + 1) % kFiberSets;
   for (int i = 0; i < warps; ++i) {
     Warp& w = warp_of[i];
     const int lanes = std::min(kLanes, threads - i * kLanes);
@@ -182,7 +183,7 @@ void Engine::run_block(uint3 block) {
   for (int i = 0; i < threads; ++i) {
     Thread& t = thread_of[i];
     t.block = block;
-    t.fiber = &fibers[i];
+    t.fiber = &fibers[i * kFiberSets + fiber_set];
     reset_copies(t);
     prepare(*t.fiber, run_thread);
   }
@@ -204,7 +205,6 @@ void Engine::run_block(uint3 block) {
   switch_fiber(host, *first->fiber);
   current = nullptr;
   place = nullptr;
-  acquire(&block_token);
   statistics.blocks += 1;
   statistics.threads += threads;
   if (!failed) {
@@ -242,7 +242,7 @@ void run_grid(const char* name, dim3 grid, dim3 block, int64_t shared_bytes, con
   e.data = data;
   e.threads = static_cast<int>(threads);
   e.warps = (e.threads + kLanes - 1) / kLanes;
-  e.fibers.reserve(e.threads);
+  e.fibers.reserve(e.threads * Engine::kFiberSets);
   e.shared.start_launch(shared_bytes);
   e.statistics.launches += 1;
   for (int i = 0; i < e.warps; ++i) {
@@ -268,6 +268,7 @@ void run_grid(const char* name, dim3 grid, dim3 block, int64_t shared_bytes, con
     e.run_block({static_cast<unsigned>(b % grid.x), static_cast<unsigned>(b / grid.x % grid.y),
                  static_cast<unsigned>(b / (static_cast<uint64_t>(grid.x) * grid.y))});
     if (!e.failed) continue;
+    acquire(&e.launch_token);
     if (e.thrown) std::rethrow_exception(std::exchange(e.thrown, nullptr));
     static constexpr const char* kOrders[] = {"forward", "reverse", "random"};
     const char* const schedule = kOrders[static_cast<int>(e.schedule.order)];
@@ -275,6 +276,7 @@ void run_grid(const char* name, dim3 grid, dim3 block, int64_t shared_bytes, con
       fail("ERR_CUDA", "%s (schedule %s:%llu)", e.failure.c_str(), schedule, static_cast<unsigned long long>(e.schedule.seed));
     fail("ERR_CUDA", "%s (schedule %s)", e.failure.c_str(), schedule);
   }
+  acquire(&e.launch_token);
 }
 
 int barrier(Combine combine, int predicate, Site site) {

@@ -121,7 +121,8 @@ struct Engine {
   Combine barrier_combine{};
   int barrier_nonzero = 0, barrier_result = 0;
   Tokens barrier_tokens{};
-  char block_token = 0;
+  char block_token = 0;   // what came before the block
+  char launch_token = 0;  // what its threads did: blocks do not wait for each other, only the launch for all
   bool failed = false;
   std::string failure;
   std::exception_ptr thrown;
@@ -132,6 +133,9 @@ struct Engine {
   unsigned restless = 0;       // a warp gives way after one in so many warp operations; 0: never
   enum class Landing { late, at_once, either } landing{};
 
+  // Under the race detector a block's threads are other fibers than those of the block before: a fiber's own accesses never race.
+  static constexpr int kFiberSets = kRaceDetector ? 2 : 1;
+  int fiber_set = 0;
   FiberPool fibers;
   Fiber host;  // where run_grid waits for the block
   SharedMemory shared;

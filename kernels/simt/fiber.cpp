@@ -167,7 +167,9 @@ void FiberPool::abandon() {
   for (int i = 0; i < count_; ++i) {
     allow(fibers_[i]->bottom, fibers_[i]->bytes);  // frames that never returned leave their red zones behind
 #if defined(THEIA_SIMT_TSAN)
-    __tsan_destroy_fiber(fibers_[i]->tsan);  // and their calls
+    // And their calls. The new fiber shall not race with what the old one did on its stack.
+    __tsan_destroy_fiber(fibers_[i]->tsan);
+    mmap(fibers_[i]->bottom, fibers_[i]->bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0);
     fibers_[i]->tsan = __tsan_create_fiber(0);
 #endif
   }
