@@ -9,7 +9,7 @@ namespace theia {
 
 namespace {
 
-constexpr int64_t kMaxKeys = int64_t{1} << 24;  // a key axis of stride 0 could claim any length
+constexpr int64_t kMaxKeys = int64_t{1} << 24;               // a key axis of stride 0 could claim any length
 constexpr int64_t kMaxSize = (int64_t{1} << 31) - kMaxKeys;  // of each other dimension: kernels count in 32 bits
 
 int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }

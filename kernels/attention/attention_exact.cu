@@ -1,5 +1,6 @@
-// The float32 path, for checking the others: plain multiply-adds, probabilities from the row's own maximum as in the CPU's plain variant. A warp
-// has one query (or key) and passes over the other side 32 rows at a time: a lane computes one score, then the lanes share the channels.
+// The float32 path, for checking the others: plain multiply-adds, probabilities from the row's own maximum as in the CPU's plain variant. A
+// warp has one query (or key) and passes over the other side 32 rows at a time: a lane computes one score, then the lanes share the
+// channels.
 #include <cmath>
 
 #include "kernels/attention/launch.cuh"

@@ -1,5 +1,5 @@
-// Gradients where queries, keys, values and the gradient of out of a head fit in shared memory together: one kernel, each operand read once a
-// block. Tiles of queries and of keys are independent, so no barrier comes between the loads and the end.
+// Gradients where queries, keys, values and the gradient of out of a head fit in shared memory together: one kernel, each operand read once
+// a block. Tiles of queries and of keys are independent, so no barrier comes between the loads and the end.
 #include "kernels/attention/backward.cuh"
 
 namespace theia::THEIA_DEVICE {
@@ -10,7 +10,9 @@ namespace {
 
 /// Warps on a multiprocessor, as registers allow: a quarter has 16,384, for 4 warps of 128 a lane, 3 of 168 or 2 of 255.
 template <int HD>
-inline constexpr int kResident = HD == 32 ? 16 : HD == 64 ? 12 : 8;
+inline constexpr int kResident = HD == 32   ? 16
+                                 : HD == 64 ? 12
+                                            : 8;
 
 template <int HD>
 __global__ void __launch_bounds__(kWarp* kResident<HD>) whole_head(const __grid_constant__ Backward p) {
@@ -38,7 +40,8 @@ __global__ void __launch_bounds__(kWarp* kResident<HD>) whole_head(const __grid_
   const Lane<HD> at(lane);
   const float to_exponent = p.scale * kLog2e;
   const int first_query = p.query_tiles * static_cast<int>(blockIdx.x), first_key = p.key_tiles * static_cast<int>(blockIdx.x);
-  const int query_tiles = max(min(p.query_tiles, query_steps - first_query), 0), key_tiles = max(min(p.key_tiles, key_steps - first_key), 0);
+  const int query_tiles = max(min(p.query_tiles, query_steps - first_query), 0),
+            key_tiles = max(min(p.key_tiles, key_steps - first_key), 0);
   for (int piece = warp; piece < key_tiles + query_tiles; piece += warps) {  // keys first: they take longer
     if (piece < key_tiles) {
       const int first = (first_key + piece) * kStep;
@@ -116,10 +119,14 @@ void attention_grad(const AttentionGradArgs& a, const DeviceContext& context) {
   if (a.q.dtype != DType::bf16) return exact(a, context);
   if (!fits(a, *context.info)) return tiled(a, context);
   switch (padded(a.q.size[3])) {
-    case 32: return start<32>(a, context);
-    case 64: return start<64>(a, context);
-    case 80: return start<80>(a, context);
-    default: return start<128>(a, context);
+    case 32:
+      return start<32>(a, context);
+    case 64:
+      return start<64>(a, context);
+    case 80:
+      return start<80>(a, context);
+    default:
+      return start<128>(a, context);
   }
 }
 

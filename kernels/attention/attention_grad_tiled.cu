@@ -1,5 +1,5 @@
-// Gradients of longer sequences: one kernel whose warps own queries, through which keys and values pass in tiles of 64, and one whose warps own
-// keys, through which queries and the gradient of out pass. The first leaves what the second must know of each query in the workspace.
+// Gradients of longer sequences: one kernel whose warps own queries, through which keys and values pass in tiles of 64, and one whose warps
+// own keys, through which queries and the gradient of out pass. The first leaves what the second must know of each query in the workspace.
 #include "kernels/attention/backward.cuh"
 
 namespace theia::THEIA_DEVICE::heads {
@@ -16,8 +16,8 @@ constexpr int64_t kShared = 2 * (4 * kTile * HD + kWarps * (2 * kStep * HD + kSt
 
 /// Begins to copy tile t of two operands, each a head's rows of which `count` exist, and commits, also where there is no such tile.
 template <int HD>
-__device__ __forceinline__ void load_tile(bf16* staged, int64_t t, int64_t count, int hd, const bf16* left, const Tokens<const bf16>& left_view,
-                                          const bf16* right, const Tokens<const bf16>& right_view) {
+__device__ __forceinline__ void load_tile(bf16* staged, int64_t t, int64_t count, int hd, const bf16* left,
+                                          const Tokens<const bf16>& left_view, const bf16* right, const Tokens<const bf16>& right_view) {
   const int64_t first = t * kTile;
   if (first < count) {
     const int valid = static_cast<int>(min(count - first, int64_t{kTile}));
@@ -74,13 +74,12 @@ __global__ void __launch_bounds__(kWarp* kWarps, HD == 128 ? 2 : 3) query_gradie
       const bf16* k = staged + t % 2 * (2 * kTile * HD);
 #pragma unroll 1
       for (int j = 0; j < kSteps && t * kTile + j * kStep < p.keys; ++j)
-        add_query_gradient<HD>(dq, q, dout, row, to_exponent, k + j * kStep * HD, k + (kTile + j * kStep) * HD, p.keys - t * kTile - j * kStep,
-                               at, lane);
+        add_query_gradient<HD>(dq, q, dout, row, to_exponent, k + j * kStep * HD, k + (kTile + j * kStep) * HD,
+                               p.keys - t * kTile - j * kStep, at, lane);
     }
     __syncthreads();  // the tile after next is loaded over this one
   }
-  if (valid > 0)
-    store_rows<HD>(stage, dq, p.scale, p.scale, p.dq.of(b, h) + first * p.dq.token, p.dq.token, p.dq.width, valid, p.hd, lane);
+  if (valid > 0) store_rows<HD>(stage, dq, p.scale, p.scale, p.dq.of(b, h) + first * p.dq.token, p.dq.token, p.dq.width, valid, p.hd, lane);
 }
 
 template <int HD>
@@ -133,7 +132,8 @@ __global__ void __launch_bounds__(kWarp* kWarps, HD >= 80 ? 2 : 3) key_gradients
         if constexpr (kHeld<HD>)
           add_key_gradients<HD>(dk, dv, k, v, to_exponent, q + j * HD, dout + j * HD, described + j, present - j, at, lane);
         else
-          add_key_gradients<HD, const bf16*>(dk, dv, own_k, own_v, to_exponent, q + j * HD, dout + j * HD, described + j, present - j, at, lane);
+          add_key_gradients<HD, const bf16*>(dk, dv, own_k, own_v, to_exponent, q + j * HD, dout + j * HD, described + j, present - j, at,
+                                             lane);
     }
     __syncthreads();  // the tile after next is loaded over this one
   }
@@ -166,10 +166,14 @@ int64_t tiled_workspace(const AttentionGradArgs& a) { return a.lse.numel() * sta
 
 void tiled(const AttentionGradArgs& a, const DeviceContext& context) {
   switch (padded(a.q.size[3])) {
-    case 32: return start<32>(a, context);
-    case 64: return start<64>(a, context);
-    case 80: return start<80>(a, context);
-    default: return start<128>(a, context);
+    case 32:
+      return start<32>(a, context);
+    case 64:
+      return start<64>(a, context);
+    case 80:
+      return start<80>(a, context);
+    default:
+      return start<128>(a, context);
   }
 }
 

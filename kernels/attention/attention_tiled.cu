@@ -41,8 +41,8 @@ __global__ void __launch_bounds__(kWarp* kWarps, HD >= 80 ? 2 : 3) tiled_rows(co
   const Lane<HD> at(lane);
   const float to_exponent = p.scale * kLog2e;
   if (active)
-    load_rows<HD>(own, p.q.of(b, h) + first * p.q.token, p.q.token, p.q.width, kStep, static_cast<int>(min(p.queries - first, int64_t{kStep})),
-                  p.hd, lane, kWarp);
+    load_rows<HD>(own, p.q.of(b, h) + first * p.q.token, p.q.token, p.q.width, kStep,
+                  static_cast<int>(min(p.queries - first, int64_t{kStep})), p.hd, lane, kWarp);
   load_keys(0);
   Rows<HD> q = {};
   Sums<HD> o;
@@ -128,10 +128,14 @@ void start(const AttentionArgs& a, const DeviceContext& context) {
 
 void tiled(const AttentionArgs& a, const DeviceContext& context) {
   switch (padded(a.q.size[3])) {
-    case 32: return start<32>(a, context);
-    case 64: return start<64>(a, context);
-    case 80: return start<80>(a, context);
-    default: return start<128>(a, context);
+    case 32:
+      return start<32>(a, context);
+    case 64:
+      return start<64>(a, context);
+    case 80:
+      return start<80>(a, context);
+    default:
+      return start<128>(a, context);
   }
 }
 

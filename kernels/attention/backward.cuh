@@ -1,6 +1,7 @@
 // Gradients, a warp's tile of 16 rows at a time. With P = exp(scale·q·kᵀ − lse), dP = dout·vᵀ, delta = rowsum(dout ∘ out) and
-// dS = P ∘ (dP − delta): dq = scale·dS·k gathers over keys, dk = scale·dSᵀ·q and dv = Pᵀ·dout over queries. Who owns 16 rows of a result makes P
-// and dP again for them: 7 products instead of 5, but nothing is summed across warps or blocks, so no atomics and one order of sums.
+// dS = P ∘ (dP − delta): dq = scale·dS·k gathers over keys, dk = scale·dSᵀ·q and dv = Pᵀ·dout over queries. Who owns 16 rows of a result
+// makes P and dP again for them: 7 products instead of 5, but nothing is summed across warps or blocks, so no atomics and one order of
+// sums.
 #pragma once
 #include "kernels/attention/launch.cuh"
 
@@ -94,8 +95,9 @@ __device__ __forceinline__ void keep(float (&x)[2][4], int present, int lane) {
 
 /// dq of 16 queries += dS · k over the 16 keys at k and v, of which the first `present` are there.
 template <int HD>
-__device__ __forceinline__ void add_query_gradient(Sums<HD>& dq, const Rows<HD>& q, const Rows<HD>& dout, const Row (&row)[2], float to_exponent,
-                                                   const bf16* k, const bf16* v, int present, const Lane<HD>& at, int lane) {
+__device__ __forceinline__ void add_query_gradient(Sums<HD>& dq, const Rows<HD>& q, const Rows<HD>& dout, const Row (&row)[2],
+                                                   float to_exponent, const bf16* k, const bf16* v, int present, const Lane<HD>& at,
+                                                   int lane) {
   float s[2][4] = {}, dp[2][4] = {};
   add_scores<HD>(s[0], s[1], q, k, at);
   add_scores<HD>(dp[0], dp[1], dout, v, at);
@@ -115,9 +117,11 @@ __device__ __forceinline__ void add_query_gradient(Sums<HD>& dq, const Rows<HD>&
 template <int HD>
 inline constexpr bool kHeld = HD <= 80;
 
-/// dk and dv of 16 keys += over the 16 queries at q and dout, which `rows` describes and of which the first `present` are there. k and v of the keys: Rows, or where they lie.
+/// dk and dv of 16 keys += over the 16 queries at q and dout, which `rows` describes and of which the first `present` are there. k and v of
+/// the keys: Rows, or where they lie.
 template <int HD, class Own>
-__device__ __forceinline__ void add_key_gradients(Sums<HD>& dk, Sums<HD>& dv, const Own& k, const Own& v, float to_exponent, const bf16* q, const bf16* dout, const Row* rows, int present, const Lane<HD>& at, int lane) {
+__device__ __forceinline__ void add_key_gradients(Sums<HD>& dk, Sums<HD>& dv, const Own& k, const Own& v, float to_exponent, const bf16* q,
+                                                  const bf16* dout, const Row* rows, int present, const Lane<HD>& at, int lane) {
   float s[2][4] = {}, dp[2][4] = {};
   add_scores<HD>(s[0], s[1], k, q, at);
   add_scores<HD>(dp[0], dp[1], v, dout, at);
