@@ -21,7 +21,7 @@
 namespace theia::THEIA_DEVICE {
 
 // What <op>.cu defines: the launcher, and the bytes of workspace it needs on this device.
-#define THEIA_OP(name, Args, fields)                        \
+#define THEIA_OP(name, Args, fields)                         \
   void name(const Args& args, const DeviceContext& context); \
   int64_t name##_workspace(const Args& args, const DeviceInfo& info);
 #include "kernels/ops.def"
@@ -38,32 +38,35 @@ int64_t count(const void* args, const DeviceInfo& info) {
 }
 }  // namespace
 
-#define NONE(op, Args) {#op, nullptr, nullptr}
+#define NONE(op, Args) \
+  { #op, sizeof(Args), nullptr, nullptr }
 // No workspace.
-#define DIRECT(op, Args) {#op, &call<Args, op>, nullptr}
-#define SCRATCH(op, Args) {#op, &call<Args, op>, &count<Args, op##_workspace>}
+#define DIRECT(op, Args) \
+  { #op, sizeof(Args), &call < Args, op>, nullptr }
+#define SCRATCH(op, Args) \
+  { #op, sizeof(Args), &call < Args, op>, &count < Args, op##_workspace> }
 
 // clang-format off
 constexpr DeviceEntry kTable[kOps] = {
-    NONE(add, AddArgs),
+    DIRECT(add, AddArgs),
 
-    NONE(copy, CopyArgs),
+    DIRECT(copy, CopyArgs),
 
-    NONE(reduce, ReduceArgs),
+    DIRECT(reduce, ReduceArgs),
 
-    NONE(reduce_grad, ReduceGradArgs),
+    DIRECT(reduce_grad, ReduceGradArgs),
 
-    NONE(layernorm, LayernormArgs),
+    DIRECT(layernorm, LayernormArgs),
 
-    NONE(layernorm_grad, LayernormGradArgs),
+    SCRATCH(layernorm_grad, LayernormGradArgs),
 
-    NONE(layernorm_map, LayernormMapArgs),
+    SCRATCH(layernorm_map, LayernormMapArgs),
 
-    NONE(layernorm_map_grad, LayernormMapGradArgs),
+    SCRATCH(layernorm_map_grad, LayernormMapGradArgs),
 
-    NONE(attention, AttentionArgs),
+    DIRECT(attention, AttentionArgs),
 
-    NONE(attention_grad, AttentionGradArgs),
+    SCRATCH(attention_grad, AttentionGradArgs),
 
     SCRATCH(preprocess, PreprocessArgs),
 
@@ -75,27 +78,27 @@ constexpr DeviceEntry kTable[kOps] = {
 
     SCRATCH(grad_norm, GradNormArgs),
 
-    NONE(conv2d, Conv2dArgs),
+    SCRATCH(conv2d, Conv2dArgs),
 
-    NONE(conv2d_grad, Conv2dGradArgs),
+    SCRATCH(conv2d_grad, Conv2dGradArgs),
 
-    NONE(conv_transpose2d, ConvTranspose2dArgs),
+    SCRATCH(conv_transpose2d, ConvTranspose2dArgs),
 
-    NONE(conv_transpose2d_grad, ConvTranspose2dGradArgs),
+    SCRATCH(conv_transpose2d_grad, ConvTranspose2dGradArgs),
 
     DIRECT(max_pool2d, MaxPool2dArgs),
 
     DIRECT(max_pool2d_grad, MaxPool2dGradArgs),
 
-    NONE(linear, LinearArgs),
+    SCRATCH(linear, LinearArgs),
 
-    NONE(linear_grad, LinearGradArgs),
+    SCRATCH(linear_grad, LinearGradArgs),
 
     NONE(pack, PackArgs),
 
-    NONE(patch_embed, PatchEmbedArgs),
+    SCRATCH(patch_embed, PatchEmbedArgs),
 
-    NONE(patch_embed_grad, PatchEmbedGradArgs),
+    SCRATCH(patch_embed_grad, PatchEmbedGradArgs),
 };
 // clang-format on
 

@@ -7,6 +7,7 @@
 
 #include "kernels/core/error.h"
 #include "kernels/core/peak.h"
+#include "kernels/gemm/tile_peak.h"
 #include "kernels/ops.h"
 #include "native/describe.h"
 #include "native/environment.h"
@@ -86,22 +87,74 @@ Bytes typed_bytes(const Napi::CallbackInfo& info, size_t i) {
   return {data ? data + a.ByteOffset() : nullptr, static_cast<int64_t>(a.ByteLength())};
 }
 
-/// [handle, byte offset, typed array]: the two ends of a copy, checked.
-std::pair<std::byte*, Bytes> copy_ends(const Napi::CallbackInfo& info, const char* doing) {
+/// A device's number.
+int device_number(const Napi::CallbackInfo& info, size_t i) {
+  return i < info.Length() && !info[i].IsUndefined() ? static_cast<int>(index(info, i, "the device")) : kCpu;
+}
+
+std::string text(const Napi::CallbackInfo& info, size_t i, const char* what) {
+  if (i >= info.Length() || !info[i].IsString()) fail("ERR_ARGS", "expected %s as a string", what);
+  return info[i].As<Napi::String>().Utf8Value();
+}
+
+/// [handle, byte offset] at arguments i and i + 1, from where `bytes` bytes lie inside the buffer.
+std::pair<const Buffer&, int64_t> range(const Napi::CallbackInfo& info, size_t i, int64_t bytes, const char* doing) {
   Environment& e = state(info).environment;
   if (e.recording())
     fail("ERR_PLAN", "%s a tensor's values on the host while a plan is recorded: it would not happen again at replay", doing);
-  const Buffer& b = e.buffer(static_cast<uint64_t>(whole(info, 0, "the handle")));
-  const int64_t offset = whole(info, 1, "the byte offset");
-  const Bytes host = typed_bytes(info, 2);
-  if (offset > b.bytes || host.size > b.bytes - offset)
-    fail("ERR_SHAPE", "%lld bytes at offset %lld reach past a buffer of %lld bytes", static_cast<long long>(host.size),
+  const Buffer& b = e.buffer(static_cast<uint64_t>(whole(info, i, "the handle")));
+  const int64_t offset = whole(info, i + 1, "the byte offset");
+  if (offset > b.bytes || bytes > b.bytes - offset)
+    fail("ERR_SHAPE", "%lld bytes at offset %lld reach past a buffer of %lld bytes", static_cast<long long>(bytes),
          static_cast<long long>(offset), static_cast<long long>(b.bytes));
-  return {b.block->data + offset, host};
+  return {b, offset};
+}
+
+Napi::Value open_device(const Napi::CallbackInfo& info) {
+  return Napi::Number::New(info.Env(), state(info).environment.open(text(info, 0, "a device's name")));
+}
+
+/// What there is of a kind of device, without using it: [{ name, trouble }], or why there is none.
+Napi::Value probe(const Napi::CallbackInfo& info) {
+  Napi::Env env = info.Env();
+  Napi::Object o = Napi::Object::New(env);
+  Napi::Array devices = Napi::Array::New(env);
+  o["devices"] = devices;
+  o["built"] = false;
+  try {
+    Backend& backend = backend_of(text(info, 0, "a kind of device"));
+    o["built"] = true;
+    o["versions"] = backend.versions();
+    const int n = backend.devices();
+    if (n == 0) o["trouble"] = backend.trouble(0);
+    for (int i = 0; i < n; ++i) {
+      Napi::Object d = Napi::Object::New(env);
+      const DeviceInfo found = backend.info(i);
+      d["name"] = found.name;
+      d["capability"] = std::to_string(found.major) + "." + std::to_string(found.minor);
+      d["multiprocessors"] = found.multiprocessors;
+      d["memory"] = static_cast<double>(found.memory_bytes);
+      if (const std::string why = backend.trouble(i); !why.empty()) d["trouble"] = why;
+      devices[static_cast<uint32_t>(i)] = d;
+    }
+  } catch (const Error& e) {
+    o["trouble"] = e.what();
+  }
+  return o;
+}
+
+Napi::Value set_option(const Napi::CallbackInfo& info) {
+  backend_of(text(info, 0, "a kind of device")).set(text(info, 1, "an option"), text(info, 2, "its value"));
+  return info.Env().Undefined();
+}
+
+Napi::Value count(const Napi::CallbackInfo& info) {
+  return Napi::Number::New(info.Env(), backend_of(text(info, 0, "a kind of device")).count(text(info, 1, "what to count")));
 }
 
 Napi::Value allocate(const Napi::CallbackInfo& info) {
-  return Napi::Number::New(info.Env(), static_cast<double>(state(info).environment.allocate(whole(info, 0, "the number of bytes"))));
+  const int64_t bytes = whole(info, 0, "the number of bytes");
+  return Napi::Number::New(info.Env(), static_cast<double>(state(info).environment.allocate(bytes, device_number(info, 1))));
 }
 
 Napi::Value release(const Napi::CallbackInfo& info) {
@@ -110,14 +163,40 @@ Napi::Value release(const Napi::CallbackInfo& info) {
 }
 
 Napi::Value write(const Napi::CallbackInfo& info) {
-  const auto [device, host] = copy_ends(info, "writing");
-  if (host.size) std::memcpy(device, host.data, static_cast<size_t>(host.size));
+  const Bytes host = typed_bytes(info, 2);
+  const auto [buffer, offset] = range(info, 0, host.size, "writing");
+  state(info).environment.write(buffer, offset, host.data, host.size);
   return info.Env().Undefined();
 }
 
 Napi::Value read(const Napi::CallbackInfo& info) {
-  const auto [device, host] = copy_ends(info, "reading");
-  if (host.size) std::memcpy(host.data, device, static_cast<size_t>(host.size));
+  const Bytes host = typed_bytes(info, 2);
+  const auto [buffer, offset] = range(info, 0, host.size, "reading");
+  state(info).environment.read(buffer, offset, host.data, host.size);
+  return info.Env().Undefined();
+}
+
+/// (from, its byte offset, to, its byte offset, bytes)
+Napi::Value transfer(const Napi::CallbackInfo& info) {
+  const int64_t bytes = whole(info, 4, "the number of bytes");
+  const auto [from, from_offset] = range(info, 0, bytes, "copying");
+  const auto [to, to_offset] = range(info, 2, bytes, "copying");
+  state(info).environment.transfer(from, from_offset, to, to_offset, bytes);
+  return info.Env().Undefined();
+}
+
+/// (handle, byte offset, bytes): sets them to zero.
+Napi::Value clear(const Napi::CallbackInfo& info) {
+  const int64_t bytes = whole(info, 2, "the number of bytes");
+  const auto [buffer, offset] = range(info, 0, bytes, "writing");
+  state(info).environment.clear(buffer, offset, bytes);
+  return info.Env().Undefined();
+}
+
+/// Waits for everything that was sent to a device.
+Napi::Value synchronize(const Napi::CallbackInfo& info) {
+  DeviceState& d = state(info).environment.device(device_number(info, 0));
+  if (d.device) d.device->wait();
   return info.Env().Undefined();
 }
 
@@ -164,7 +243,7 @@ Napi::Value plan_calls(const Napi::CallbackInfo& info) {
 }
 
 Napi::Value memory(const Napi::CallbackInfo& info) {
-  const Environment::Memory m = state(info).environment.memory();
+  const Environment::Memory m = state(info).environment.memory(device_number(info, 0));
   Napi::Object o = Napi::Object::New(info.Env());
   o["live"] = static_cast<double>(m.live);
   o["scratch"] = static_cast<double>(m.scratch);
@@ -235,10 +314,11 @@ Napi::Value machine(const Napi::CallbackInfo& info) {
 }
 
 /// What the machine can do at this moment with the instruction set in use: GFLOP/s on n threads, and GB/s of a large copy.
+template <double (*measure)(Isa, int)>
 Napi::Value peak(const Napi::CallbackInfo& info) {
   const int64_t n = info.Length() > 0 && !info[0].IsUndefined() ? whole(info, 0, "the number of threads") : pool()->threads();
   if (n < 1 || n > 1024) fail("ERR_ARGS", "expected 1 to 1024 threads, got %lld", static_cast<long long>(n));
-  return Napi::Number::New(info.Env(), measure_peak(state(info).environment.isa, static_cast<int>(n)));
+  return Napi::Number::New(info.Env(), measure(state(info).environment.isa, static_cast<int>(n)));
 }
 Napi::Value copy_bandwidth(const Napi::CallbackInfo& info) { return Napi::Number::New(info.Env(), measure_copy_bandwidth()); }
 
@@ -250,6 +330,13 @@ Napi::Object init(Napi::Env env, Napi::Object exports) {
   }
 #define ENTRY(js, entry) exports[js] = Napi::Function::New<guarded<entry>>(env, js)
   ENTRY("setErrorClass", set_error_class);
+  ENTRY("openDevice", open_device);
+  ENTRY("probe", probe);
+  ENTRY("setOption", set_option);
+  ENTRY("count", count);
+  ENTRY("transfer", transfer);
+  ENTRY("clear", clear);
+  ENTRY("synchronize", synchronize);
   ENTRY("allocate", allocate);
   ENTRY("release", release);
   ENTRY("write", write);
@@ -271,7 +358,8 @@ Napi::Object init(Napi::Env env, Napi::Object exports) {
   ENTRY("power", power);
   ENTRY("describeOps", describe_ops);
   ENTRY("machine", machine);
-  ENTRY("peak", peak);
+  ENTRY("peak", peak<measure_peak>);
+  ENTRY("tilePeak", peak<measure_tile_peak>);
   ENTRY("copyBandwidth", copy_bandwidth);
 #undef ENTRY
   return exports;

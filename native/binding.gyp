@@ -2,7 +2,7 @@
 # flags here follow it. gyp has no flags per file, so the files of each instruction set are a static library of their own.
 {
   "variables": {
-    "list": "node -p \"require('fs').readdirSync('../kernels',{recursive:true}).filter(f=>f.endsWith('.cpp'))",
+    "list": "node -p \"require('fs').readdirSync('../kernels',{recursive:true}).filter(f=>f.endsWith('.cpp')&&!f.startsWith('simt'))",
     "flags": ["-std=c++20", "-O3", "-Wall", "-Wextra", "-Wno-restrict", "-ffp-contract=fast", "-fno-math-errno", "-fno-trapping-math", "-fvisibility=hidden"]
   },
   "target_defaults": {

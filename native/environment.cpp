@@ -1,5 +1,6 @@
 #include "native/environment.h"
 
+#include <algorithm>
 #include <cstring>
 
 #include "kernels/core/error.h"
@@ -15,7 +16,10 @@ constexpr uint64_t kSlots = uint64_t{1} << 24;
 constexpr uint32_t kGenerations = 1u << 29;
 }  // namespace
 
-Environment::Environment() { acquire_pool(); }
+Environment::Environment() {
+  acquire_pool();
+  devices_.push_back(std::make_unique<DeviceState>(DeviceName{"cpu", 0}));
+}
 
 Environment::~Environment() {
   drop_recording();
@@ -23,28 +27,46 @@ Environment::~Environment() {
     for (Block* b : plan->blocks) release_block(b);
   for (Buffer& b : buffers_)
     if (b.block) release_block(b.block);
-  if (scratch_) release_block(scratch_);
+  devices_.clear();
   release_pool();
+}
+
+// ---- devices
+
+int Environment::open(const std::string& name) {
+  const DeviceName wanted = parse_device(name);
+  const std::string text = wanted.text();
+  for (size_t i = 0; i < devices_.size(); ++i)
+    if (devices_[i]->name == text) return static_cast<int>(i);
+  devices_.push_back(std::make_unique<DeviceState>(wanted));
+  return static_cast<int>(devices_.size()) - 1;
+}
+
+DeviceState& Environment::device(int number) {
+  if (number < 0 || static_cast<size_t>(number) >= devices_.size())
+    fail("ERR_ARGS", "expected the number of an open device, got %d", number);
+  return *devices_[static_cast<size_t>(number)];
 }
 
 // ---- buffers
 
-uint64_t Environment::allocate(int64_t bytes) {
+uint64_t Environment::allocate(int64_t bytes, int on) {
+  Allocator& allocator = device(on).allocator;
   Block* block = nullptr;
   if (recorder_) {
-    auto& reusable = recorder_->reusable[Allocator::rounded(bytes)];
+    auto& reusable = recorder_->reusable[{on, allocator.rounded(bytes)}];
     if (!reusable.empty()) {
       block = reusable.back();
       reusable.pop_back();
       block->refs += 1;
     } else {
-      block = allocator_.allocate(bytes);
+      block = allocator.allocate(bytes);
       recorder_->own.insert(block);
       recorder_->blocks.insert(block);
       block->refs += 1;  // the plan's
     }
   } else {
-    block = allocator_.allocate(bytes);
+    block = allocator.allocate(bytes);
   }
   uint32_t slot;
   if (free_slots_.empty()) {
@@ -61,6 +83,7 @@ uint64_t Environment::allocate(int64_t bytes) {
   Buffer& b = buffers_[slot];
   b.block = block;
   b.bytes = bytes;
+  b.device = on;
   alive_ += 1;
   return b.generation * kSlots + slot + 1;
 }
@@ -83,25 +106,80 @@ void Environment::release(uint64_t handle) {
   // A slot whose generations are used up is not used again: a handle kept since its first could come back to life.
   if (b.generation > 0) free_slots_.push_back(static_cast<uint32_t>(&b - buffers_.data()));
   alive_ -= 1;
-  if (recorder_ && recorder_->own.count(block) && block->refs == 2) recorder_->reusable[block->bytes].push_back(block);
+  if (recorder_ && recorder_->own.count(block) && block->refs == 2) recorder_->reusable[{b.device, block->bytes}].push_back(block);
   release_block(block);
 }
 
 void Environment::release_block(Block* block) {
-  if (--block->refs == 0) allocator_.release(block);
+  if (--block->refs == 0) block->home->release(block);
 }
 
-Environment::Memory Environment::memory() const {
-  const int64_t scratch = scratch_ ? scratch_->bytes : 0;
-  return {allocator_.live() - scratch, scratch, allocator_.peak(), allocator_.cached(), alive_, static_cast<int64_t>(plans_.size())};
+Environment::Memory Environment::memory(int on) {
+  const DeviceState& d = device(on);
+  const int64_t scratch = d.scratch_bytes();
+  return {d.allocator.live() - scratch, scratch, d.allocator.peak(), d.allocator.cached(), alive_, static_cast<int64_t>(plans_.size())};
+}
+
+void Environment::reset_peak() {
+  for (auto& d : devices_) d->allocator.reset_peak();
+}
+
+void Environment::trim() {
+  for (auto& d : devices_) d->allocator.trim();
+}
+
+void Environment::write(const Buffer& to, int64_t offset, const std::byte* host, int64_t bytes) {
+  if (bytes == 0) return;
+  std::byte* at = to.block->data + offset;
+  if (Device* d = device(to.device).device.get())
+    d->upload(at, host, bytes);
+  else
+    std::memcpy(at, host, static_cast<size_t>(bytes));
+}
+
+void Environment::read(const Buffer& from, int64_t offset, std::byte* host, int64_t bytes) {
+  if (bytes == 0) return;
+  const std::byte* at = from.block->data + offset;
+  if (Device* d = device(from.device).device.get())
+    d->download(host, at, bytes);
+  else
+    std::memcpy(host, at, static_cast<size_t>(bytes));
+}
+
+void Environment::transfer(const Buffer& from, int64_t from_offset, const Buffer& to, int64_t to_offset, int64_t bytes) {
+  if (bytes == 0) return;
+  if (from.block == to.block) fail("ERR_ARGS", "expected a copy between two buffers, got one inside a buffer");
+  Device* const source = device(from.device).device.get();
+  if (!source) return write(to, to_offset, from.block->data + from_offset, bytes);
+  if (to.device == kCpu) return read(from, from_offset, to.block->data + to_offset, bytes);
+  if (from.device == to.device) return source->copy(to.block->data + to_offset, from.block->data + from_offset, bytes);
+  // Two devices, perhaps of two kinds: by way of the host, piece by piece.
+  std::vector<std::byte> piece(static_cast<size_t>(std::min<int64_t>(bytes, int64_t{16} << 20)));
+  for (int64_t done = 0; done < bytes;) {
+    const int64_t n = std::min<int64_t>(bytes - done, static_cast<int64_t>(piece.size()));
+    read(from, from_offset + done, piece.data(), n);
+    write(to, to_offset + done, piece.data(), n);
+    done += n;
+  }
+}
+
+void Environment::clear(const Buffer& to, int64_t offset, int64_t bytes) {
+  if (bytes == 0) return;
+  std::byte* at = to.block->data + offset;
+  if (Device* d = device(to.device).device.get())
+    d->fill(at, 0, bytes);
+  else
+    std::memset(at, 0, static_cast<size_t>(bytes));
 }
 
 // ---- calls
 
-void Environment::read_call(int op, std::span<const double> area, void* args) {
+int Environment::read_call(int op, std::span<const double> area, void* args) {
   if (op < 0 || op >= kOps) fail("ERR_ARGS", "expected an op number below %d, got %d", kOps, op);
   const OpInfo& info = op_info(static_cast<Op>(op));
   read_args(info.name, info.fields, area, args);
+  const Field* first = nullptr;  // the field that says where the call runs
+  int on = kCpu;
   for (const Field& f : info.fields) {
     if (f.kind != Kind::tensor) continue;
     Tensor& t = tensor_at(args, f);
@@ -109,48 +187,84 @@ void Environment::read_call(int op, std::span<const double> area, void* args) {
     if (!alive(t.buffer)) fail("ERR_DISPOSED", "%s: '%s' was disposed of", info.name, f.name);
     const Buffer& b = buffer(t.buffer);
     check_inside(info.name, f.name, t, b.bytes);
+    if (!first) {
+      first = &f;
+      on = b.device;
+    } else if (b.device != on) {
+      fail("ERR_DEVICE", "%s: expected all tensors on one device, got '%s' on %s and '%s' on %s", info.name, first->name,
+           device(on).name.c_str(), f.name, device(b.device).name.c_str());
+    }
     t.base = b.block->data;
   }
-  check_fields(info.name, info.fields, args, false);
+  check_fields(info.name, info.fields, args, on != kCpu);
   info.check(args);
   check_overlap(info.name, info.fields, args);
+  return on;
 }
 
-void Environment::reserve_scratch(int64_t bytes) {
-  if (scratch_ && scratch_->bytes >= bytes) return;
-  if (scratch_) release_block(scratch_);
-  scratch_ = nullptr;
-  scratch_ = allocator_.allocate(bytes);
+namespace {
+
+/// The entry of an op on a device. ERR_UNSUPPORTED if it has none, or for float64, which only the CPU computes in.
+const DeviceEntry& device_entry(Backend& backend, const OpInfo& info, int op, const void* args) {
+  const DeviceEntry& entry = backend.table()[op];
+  if (!entry.kernel) fail("ERR_UNSUPPORTED", "%s is not built for %s", info.name, backend.name());
+  for (const Field& f : info.fields) {
+    // A field that is float64 in every variant (sums, norms) says nothing about the precision asked for.
+    if (f.kind != Kind::tensor || f.dtypes == kF64 || !tensor_at(args, f).present() || tensor_at(args, f).dtype != DType::f64) continue;
+    fail("ERR_UNSUPPORTED", "%s: '%s' is float64, which runs on cpu only; this is %s", info.name, f.name, backend.name());
+  }
+  return entry;
 }
 
-void Environment::run(int op, const void* args, Pool& workers, int64_t scratch) {
-  const CpuKernel kernel = cpu_kernel(static_cast<Op>(op), args, isa);
-  if (scratch < 0) fail("ERR_INTERNAL", "%s: the size of its workspace overflows", op_info(static_cast<Op>(op)).name);
-  if (scratch > 0) reserve_scratch(scratch);
-  kernel(args, Context{&workers, scratch_ ? scratch_->data : nullptr, scratch});
+}  // namespace
+
+int64_t Environment::workspace_of(int op, const void* args, int on, int threads) {
+  const OpInfo& info = op_info(static_cast<Op>(op));
+  const DeviceState& d = device(on);
+  int64_t bytes = 0;
+  if (!d.backend) {
+    bytes = info.workspace(args, threads);
+  } else if (const DeviceEntry& entry = device_entry(*d.backend, info, op, args); entry.workspace) {
+    bytes = entry.workspace(args, d.device->info());
+  }
+  if (bytes < 0) fail("ERR_INTERNAL", "%s: the size of its workspace overflows", info.name);
+  return bytes;
+}
+
+void Environment::run(int op, const void* args, int on, Pool& workers, int64_t scratch) {
+  DeviceState& d = device(on);
+  if (!d.backend) {
+    const CpuKernel kernel = cpu_kernel(static_cast<Op>(op), args, isa);
+    kernel(args, Context{&workers, scratch > 0 ? d.reserve_scratch(scratch) : nullptr, scratch});
+    return;
+  }
+  const DeviceEntry& entry = d.backend->table()[op];  // device_entry() was asked when the call was made
+  std::byte* const workspace = scratch > 0 ? d.reserve_scratch(scratch) : nullptr;
+  d.device->enter();
+  entry.kernel(args, DeviceContext{d.device->stream(), workspace, scratch, &d.device->info()});
 }
 
 void Environment::dispatch(int op, std::span<const double> area) {
   alignas(64) std::byte args[kMaxArgsBytes];
-  read_call(op, area, args);
+  const int on = read_call(op, area, args);
   const OpInfo& info = op_info(static_cast<Op>(op));
   const std::shared_ptr<Pool> workers = pool();
-  const int64_t scratch = info.workspace(args, workers->threads());
-  run(op, args, *workers, scratch);
+  const int64_t scratch = workspace_of(op, args, on, workers->threads());
+  run(op, args, on, *workers, scratch);
   if (!recorder_) return;
   for (const Field& f : info.fields) {
     if (f.kind != Kind::tensor || !tensor_at(args, f).present()) continue;
     Block* block = buffer(tensor_at(args, f).buffer).block;
     if (recorder_->blocks.insert(block).second) block->refs += 1;
   }
-  recorder_->calls.push_back({op, {args, args + info.args_bytes}, workers->threads(), scratch});
+  recorder_->calls.push_back({op, {args, args + info.args_bytes}, on, workers->threads(), scratch});
 }
 
 Environment::Cost Environment::cost(int op, std::span<const double> area) {
   alignas(64) std::byte args[kMaxArgsBytes];
-  read_call(op, area, args);
+  const int on = read_call(op, area, args);
   const OpInfo& info = op_info(static_cast<Op>(op));
-  return {info.flops(args), info.bytes(args), info.workspace(args, pool()->threads())};
+  return {info.flops(args), info.bytes(args), workspace_of(op, args, on, pool()->threads())};
 }
 
 // ---- plans
@@ -184,11 +298,11 @@ void Environment::replay(uint32_t number) {
   if (recorder_) fail("ERR_PLAN", "a plan cannot be replayed while another is recorded");
   const std::shared_ptr<Pool> workers = pool();
   for (RecordedCall& call : plan(number).calls) {
-    if (call.threads != workers->threads()) {
+    if (call.device == kCpu && call.threads != workers->threads()) {
       call.threads = workers->threads();
-      call.workspace = op_info(static_cast<Op>(call.op)).workspace(call.args.data(), call.threads);
+      call.workspace = workspace_of(call.op, call.args.data(), kCpu, call.threads);
     }
-    run(call.op, call.args.data(), *workers, call.workspace);
+    run(call.op, call.args.data(), call.device, *workers, call.workspace);
   }
 }
 

@@ -1,5 +1,5 @@
-// What one JavaScript environment (the main thread or a worker) owns: buffers, scratch, the recorder and its plans. Nothing here is
-// shared between environments but the thread pool.
+// What one JavaScript environment (the main thread or a worker) owns: its devices with their memory, buffers, the recorder and its plans.
+// Nothing here is shared between environments but the thread pool.
 #pragma once
 #include <cstdint>
 #include <memory>
@@ -7,10 +7,10 @@
 #include <unordered_map>
 #include <vector>
 
-#include "kernels/core/allocator.h"
 #include "kernels/core/cpu.h"
 #include "kernels/core/pool.h"
 #include "kernels/core/tensor.h"
+#include "native/devices.h"
 #include "native/plan.h"
 
 namespace theia::native {
@@ -20,19 +20,34 @@ struct Buffer {
   Block* block = nullptr;
   int64_t bytes = 0;
   uint32_t generation = 0;  // raised at free: an old handle is recognised
+  int device = 0;
 };
+
+/// The CPU's number among an environment's devices.
+inline constexpr int kCpu = 0;
 
 class Environment {
  public:
   Environment();
   ~Environment();
 
+  /// The number of a device, opened at its first use. Throws ERR_DEVICE, ERR_CUDA.
+  int open(const std::string& device);
+  DeviceState& device(int number);
+
   /// A new buffer of `bytes` bytes, contents undefined. Handles are numbers below 2^53 that are never used twice.
-  uint64_t allocate(int64_t bytes);
+  uint64_t allocate(int64_t bytes, int device);
   /// Throws ERR_DISPOSED if the handle is not alive.
   void release(uint64_t handle);
   Buffer& buffer(uint64_t handle);
   bool alive(uint64_t handle) const;
+
+  /// Between host memory and a range of a buffer that lies inside it.
+  void write(const Buffer& to, int64_t offset, const std::byte* host, int64_t bytes);
+  void read(const Buffer& from, int64_t offset, std::byte* host, int64_t bytes);
+  /// Between buffers, on one device or across.
+  void transfer(const Buffer& from, int64_t from_offset, const Buffer& to, int64_t to_offset, int64_t bytes);
+  void clear(const Buffer& to, int64_t offset, int64_t bytes);
 
   /// Reads one op's arguments from the call area (layout: call.h), checks and runs them, and records them while recording.
   void dispatch(int op, std::span<const double> area);
@@ -58,25 +73,25 @@ class Environment {
     int64_t peak;     // the largest live + scratch
     int64_t cached, buffers, plans;
   };
-  Memory memory() const;
-  void reset_peak() { allocator_.reset_peak(); }
-  void trim() { allocator_.trim(); }
+  Memory memory(int device);
+  void reset_peak();
+  void trim();
 
   /// The instruction set of this environment's kernels. Tests lower it to compare variants within one process.
   Isa isa = cpu_isa();
 
  private:
-  void read_call(int op, std::span<const double> area, void* args);
-  void run(int op, const void* args, Pool& workers, int64_t scratch);
+  /// Reads, resolves and checks a call; returns the number of the device that its tensors lie on.
+  int read_call(int op, std::span<const double> area, void* args);
+  int64_t workspace_of(int op, const void* args, int device, int threads);
+  void run(int op, const void* args, int device, Pool& workers, int64_t scratch);
   void release_block(Block* block);
-  void reserve_scratch(int64_t bytes);
   Plan& plan(uint32_t number);
 
-  Allocator allocator_;
+  std::vector<std::unique_ptr<DeviceState>> devices_;
   std::vector<Buffer> buffers_;
   std::vector<uint32_t> free_slots_;
   int64_t alive_ = 0;
-  Block* scratch_ = nullptr;
   std::unique_ptr<Plan> recorder_;
   std::unordered_map<uint32_t, std::unique_ptr<Plan>> plans_;
   uint32_t next_plan_ = 1;

@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <map>
 #include <unordered_set>
+#include <utility>
 #include <vector>
 
 #include "kernels/core/allocator.h"
@@ -12,7 +13,8 @@ namespace theia::native {
 struct RecordedCall {
   int op;
   std::vector<std::byte> args;  // the op's plain struct; base pointers resolved, valid while the plan pins its blocks
-  int threads = 0;              // how many threads `workspace` was computed for
+  int device = 0;
+  int threads = 0;  // how many threads `workspace` was computed for
   int64_t workspace = 0;
 };
 
@@ -22,7 +24,8 @@ struct Plan {
   std::unordered_set<Block*> blocks;
   /// Blocks allocated and freed again during the recording. Later calls of the same recording may take them over, because a replay
   /// runs the calls in the same order: this is what keeps a recorded step as small as an immediate one.
-  std::map<int64_t, std::vector<Block*>> reusable;
+  /// By device and size.
+  std::map<std::pair<int, int64_t>, std::vector<Block*>> reusable;
   /// Blocks that were allocated during the recording.
   std::unordered_set<Block*> own;
 };

@@ -19,7 +19,7 @@ export type { ErrorCode } from './errors.js';
 export { packageVersion } from './version.js';
 
 // Tensors
-export { Plan, Tensor, keep, memory, resetPeakMemory, resolveDevice, threads, tidy, trimMemory } from './tensor/index.js';
+export { Plan, Tensor, keep, memory, resetPeakMemory, resolveDevice, synchronize, threads, tidy, trimMemory } from './tensor/index.js';
 export type { DType, Device, TypedArray } from './tensor/index.js';
 
 // Ops

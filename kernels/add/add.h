@@ -6,15 +6,15 @@
 namespace theia {
 
 struct AddArgs {
-  Tensor a;  // any shape, packed
+  Tensor a;  // any shape, packed; float32 and bfloat16 may be mixed
   Tensor b;  // the same shape
   Tensor y;  // the same shape; may be the memory of a or b
 };
 
 inline constexpr Field kAddFields[] = {
-    THEIA_TENSOR(AddArgs, a, in, kReal, 0, kMaxRank),
-    THEIA_TENSOR(AddArgs, b, in, kReal, 0, kMaxRank),
-    THEIA_SHARING(AddArgs, y, out, kReal, 0, kMaxRank, "a|b"),
+    THEIA_TENSOR(AddArgs, a, in, kActivation, 0, kMaxRank),
+    THEIA_TENSOR(AddArgs, b, in, kActivation, 0, kMaxRank),
+    THEIA_SHARING(AddArgs, y, out, kActivation, 0, kMaxRank, "a|b"),
 };
 
 void check(const AddArgs& a);

@@ -24,21 +24,32 @@ constexpr bool kSlabs = false;  // every block gets the sanitizer's red zones
 constexpr bool kSlabs = true;
 #endif
 
-std::byte* system_allocate(int64_t bytes) {
-  const bool huge = bytes >= kHugePage;
-  void* p = nullptr;
-  if (posix_memalign(&p, huge ? static_cast<size_t>(kHugePage) : 64, static_cast<size_t>(bytes)) != 0) return nullptr;
-  if (huge) madvise(p, static_cast<size_t>(bytes), MADV_HUGEPAGE);
-  return static_cast<std::byte*>(p);
-}
+class HostMemory final : public MemorySource {
+ public:
+  std::byte* take(int64_t bytes) override {
+    const bool huge = bytes >= kHugePage;
+    void* p = nullptr;
+    if (posix_memalign(&p, huge ? static_cast<size_t>(kHugePage) : 64, static_cast<size_t>(bytes)) != 0) return nullptr;
+    if (huge) madvise(p, static_cast<size_t>(bytes), MADV_HUGEPAGE);
+    return static_cast<std::byte*>(p);
+  }
+  void give(std::byte* memory) noexcept override { std::free(memory); }
+  const char* name() const override { return "cpu"; }
+  int64_t granularity() const override { return 64; }
+  bool slabs() const override { return kSlabs; }
+};
 
 }  // namespace
 
+std::unique_ptr<MemorySource> host_memory() { return std::make_unique<HostMemory>(); }
+
+Allocator::Allocator(std::unique_ptr<MemorySource> source) : source_(std::move(source)) {}
+
 Allocator::~Allocator() { trim(); }
 
-int64_t Allocator::rounded(int64_t bytes) {
-  bytes = std::max<int64_t>(bytes, 64);
-  int64_t step = 64;
+int64_t Allocator::rounded(int64_t bytes) const {
+  int64_t step = source_->granularity();
+  bytes = std::max<int64_t>(bytes, step);
   if (bytes > 4096) step = static_cast<int64_t>(std::bit_floor(static_cast<uint64_t>(bytes)) >> 3);
   return (bytes + step - 1) / step * step;
 }
@@ -48,7 +59,7 @@ std::byte* Allocator::cut(int64_t size, Slab*& from) {
     // Slabs double, so that a small program stays small and a large one has few.
     const int64_t wanted = slabs_.empty() ? kHugePage : std::min(2 * slabs_.back()->bytes, kLargestSlab);
     const int64_t bytes = std::max(wanted, (size + kHugePage - 1) / kHugePage * kHugePage);
-    std::byte* data = system_allocate(bytes);
+    std::byte* data = source_->take(bytes);
     if (!data) return nullptr;
     slabs_.push_back(std::make_unique<Slab>(Slab{data, bytes, 0, 0}));
   }
@@ -60,8 +71,8 @@ std::byte* Allocator::cut(int64_t size, Slab*& from) {
 
 Block* Allocator::fresh(int64_t size) {
   Slab* slab = nullptr;
-  std::byte* data = kSlabs && size < kLarge ? cut(size, slab) : system_allocate(size);
-  return data ? new Block{data, size, 0, slab} : nullptr;
+  std::byte* data = source_->slabs() && size < kLarge ? cut(size, slab) : source_->take(size);
+  return data ? new Block{data, size, 0, slab, this} : nullptr;
 }
 
 Block* Allocator::allocate(int64_t bytes) {
@@ -80,8 +91,8 @@ Block* Allocator::allocate(int64_t bytes) {
       block = fresh(size);
     }
     if (!block)
-      fail("ERR_OOM", "out of memory: a buffer of %lld bytes could not be had (%lld bytes are in use)", static_cast<long long>(size),
-           static_cast<long long>(live_));
+      fail("ERR_OOM", "out of memory on %s: a buffer of %lld bytes could not be had (%lld bytes are in use)", source_->name(),
+           static_cast<long long>(size), static_cast<long long>(live_));
   }
   block->refs = 1;
   if (block->slab) block->slab->live += 1;
@@ -99,18 +110,18 @@ void Allocator::release(Block* block) {
 
 void Allocator::trim() {
   for (auto& [size, blocks] : cache_) {
-    const auto goes = [&](Block* b) {
+    const auto goes = [&, this](Block* b) {
       if (b->slab && b->slab->live > 0) return false;
-      if (!b->slab) std::free(b->data);
+      if (!b->slab) source_->give(b->data);
       cached_ -= b->bytes;
       delete b;
       return true;
     };
     blocks.erase(std::remove_if(blocks.begin(), blocks.end(), goes), blocks.end());
   }
-  const auto empty = [](const std::unique_ptr<Slab>& slab) {
+  const auto empty = [this](const std::unique_ptr<Slab>& slab) {
     if (slab->live > 0) return false;
-    std::free(slab->data);
+    source_->give(slab->data);
     return true;
   };
   slabs_.erase(std::remove_if(slabs_.begin(), slabs_.end(), empty), slabs_.end());

@@ -3,15 +3,20 @@
 #pragma once
 #include <cstddef>
 #include <cstdint>
+#include <memory>
+#include <string>
 
 namespace theia {
+
+/// Raised when anything in this file changes: a theia_simt.node of another build is then refused instead of misread.
+inline constexpr int kDeviceInterface = 1;
 
 /// What launchers choose tiles by.
 struct DeviceInfo {
   char name[96];
-  int major, minor;                  // compute capability; simt says 9.0
-  int multiprocessors;               // 132 on an H100 or H200
-  int64_t shared_per_block;          // bytes of shared memory a block may ask for (opt-in maximum): 227 KB on sm_90, 163 KB on sm_80 and 87
+  int major, minor;          // compute capability; simt says 9.0
+  int multiprocessors;       // 132 on an H100 or H200
+  int64_t shared_per_block;  // bytes of shared memory a block may ask for (opt-in maximum): 227 KB on sm_90, 163 KB on sm_80 and 87
   int64_t shared_per_multiprocessor;
   int64_t registers_per_multiprocessor;
   int64_t l2_bytes;
@@ -29,8 +34,75 @@ struct DeviceContext {
 /// One op on a device. An empty kernel is ERR_UNSUPPORTED naming op and backend.
 struct DeviceEntry {
   const char* op;
+  size_t args_bytes;
   void (*kernel)(const void* args, const DeviceContext& context);
   int64_t (*workspace)(const void* args, const DeviceInfo& info);  // null: none
+};
+
+/// One device as one environment uses it: memory, and a stream on which everything happens in the order of the calls. Nothing waits for
+/// the device but what says so. All throw ERR_CUDA (with what an earlier kernel left behind, too) or ERR_OOM where nothing else is said.
+class Device {
+ public:
+  virtual ~Device() = default;  // waits for the stream; does not throw
+
+  virtual const DeviceInfo& info() const = 0;
+  virtual void* stream() const = 0;
+  /// Makes it the device of this thread, for the kernel launches that follow.
+  virtual void enter() = 0;
+
+  /// Device memory, 256-byte aligned, contents undefined; null if it cannot be had.
+  virtual std::byte* allocate(int64_t bytes) = 0;
+  /// What is still running may use it: freeing waits for that where it must. Does not throw.
+  virtual void release(std::byte* memory) noexcept = 0;
+
+  /// From the host; its memory may be changed as soon as this returns.
+  virtual void upload(std::byte* to, const std::byte* host, int64_t bytes) = 0;
+  /// To the host: waits until it is there.
+  virtual void download(std::byte* host, const std::byte* from, int64_t bytes) = 0;
+  virtual void copy(std::byte* to, const std::byte* from, int64_t bytes) = 0;
+  virtual void fill(std::byte* to, int value, int64_t bytes) = 0;
+  /// Waits for everything so far.
+  virtual void wait() = 0;
+
+  /// Host memory that the device copies from and to by itself, while host and device go on. Throws ERR_OOM.
+  virtual std::byte* allocate_pinned(int64_t bytes) = 0;
+  virtual void release_pinned(std::byte* memory) noexcept = 0;
+  /// Like upload and download, from and to pinned memory, which is in use until reach(ticket) has returned.
+  virtual uint64_t upload_later(std::byte* to, const std::byte* pinned, int64_t bytes) = 0;
+  virtual uint64_t download_later(std::byte* pinned, const std::byte* from, int64_t bytes) = 0;
+  virtual void reach(uint64_t ticket) = 0;
+
+  /// A list of launches that was captured and can be launched as one. Devices that cannot (simt) say so; their callers repeat the calls.
+  virtual bool captures() const = 0;
+  virtual void begin_capture() = 0;
+  /// Null if the capture was broken by an error.
+  virtual void* end_capture() = 0;
+  virtual void launch_graph(void* graph) = 0;
+  virtual void drop_graph(void* graph) noexcept = 0;
+};
+
+/// A kind of device. There is one object of each kind in the process; it keeps nothing but what the driver said.
+class Backend {
+ public:
+  virtual const char* name() const = 0;  // "cuda", "simt"
+  /// Number of devices, whether this build has code for them or not. 0: trouble() says why.
+  virtual int devices() = 0;
+  /// Why there is no device, or why device `index` cannot be used; empty where it can.
+  virtual std::string trouble(int index) = 0;
+  /// What the machine has, as far as it is known: "driver 12.4, runtime 13.0".
+  virtual std::string versions() = 0;
+  virtual DeviceInfo info(int index) = 0;
+  /// Throws ERR_DEVICE with trouble(index).
+  virtual std::unique_ptr<Device> open(int index) = 0;
+  /// kOps entries.
+  virtual const DeviceEntry* table() const = 0;
+  /// Settings of one backend that tests change; ERR_ARGS for a name it does not know. simt: schedule, multiprocessors, capability.
+  virtual void set(const std::string& option, const std::string& value) = 0;
+  /// What the emulator counted since the last call for this name: launches, blocks, barriers, mma, bank_conflicts, ... ERR_ARGS otherwise.
+  virtual double count(const std::string& what) = 0;
+
+ protected:
+  ~Backend() = default;
 };
 
 }  // namespace theia

@@ -22,7 +22,8 @@ inline constexpr DTypes kF32 = set_of(DType::f32);
 inline constexpr DTypes kF64 = set_of(DType::f64);
 inline constexpr DTypes kReal = set_of(DType::f32) | set_of(DType::f64);
 inline constexpr DTypes kStored = kReal | set_of(DType::bf16) | set_of(DType::f16);
-/// What arithmetic runs on. Backends with tensor cores (cuda, simt) take bfloat16 as well, with float32 sums; the CPU takes it as storage only.
+/// What arithmetic runs on. Backends with tensor cores (cuda, simt) take bfloat16 as well, with float32 sums; the CPU takes it as storage
+/// only.
 inline constexpr DTypes kDeviceBf16 = 1u << 15;
 inline constexpr DTypes kActivation = kReal | kDeviceBf16;
 inline constexpr DTypes kU8 = set_of(DType::u8);

@@ -47,7 +47,8 @@ inline constexpr int kDefaultShared = 48 * 1024;
 inline void throw_if_failed(const char* what, cudaError_t status) {
   if (status == cudaSuccess) return;
   (void)cudaGetLastError();  // errors of a launch are sticky in the thread's state, not in the context
-  fail(status == cudaErrorMemoryAllocation ? "ERR_OOM" : "ERR_CUDA", "%s: %s (%s)", what, cudaGetErrorString(status), cudaGetErrorName(status));
+  fail(status == cudaErrorMemoryAllocation ? "ERR_OOM" : "ERR_CUDA", "%s: %s (%s)", what, cudaGetErrorString(status),
+       cudaGetErrorName(status));
 }
 
 template <class... Params, class... Args>

@@ -1,5 +1,5 @@
 import { TheiaError } from '../errors.js';
-import { resolveDevice } from '../tensor/device.js';
+import { resolveModelDevice } from '../tensor/device.js';
 import type { Device } from '../tensor/device.js';
 import type { Args, Options } from './args.js';
 
@@ -13,7 +13,7 @@ const PLANNED = ['bfloat16', 'int8'];
 
 /** The device of --device; says on stderr what `auto` chose. @throws ERR_UNSUPPORTED, ERR_DEVICE */
 export function deviceOf(args: Args): Device {
-  return resolveDevice(args.string('device') ?? 'auto', (line) => void process.stderr.write(`${line}\n`));
+  return resolveModelDevice(args.string('device') ?? 'auto', (line) => void process.stderr.write(`${line}\n`));
 }
 
 /** The dtype of --dtype. @throws ERR_UNSUPPORTED for one that this build cannot compute in, ERR_ARGS for one that is none */

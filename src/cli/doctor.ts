@@ -2,7 +2,8 @@ import { readFileSync } from 'node:fs';
 import { availableParallelism, cpus, totalmem } from 'node:os';
 import { TheiaError } from '../errors.js';
 import { addon, addonPath } from '../native/load.js';
-import { resolveDevice } from '../tensor/device.js';
+import { cudaDevices, resolveModelDevice } from '../tensor/device.js';
+import type { CudaDevice } from '../tensor/device.js';
 import type { Verb } from './verb.js';
 
 /** What the first line of a file of the system says; undefined where there is none. */
@@ -39,7 +40,9 @@ export interface DoctorReport {
   memory_bytes: number;
   addon: AddonReport;
   devices: string[];
-  cuda: { built: false; driver: string | null };
+  /** what the addon's CUDA half sees: trouble says why no GPU can be used; driver is the kernel module's own word */
+  cuda: { built: boolean; versions: string | null; driver: string | null; trouble: string | null; devices: CudaDevice[] };
+  simt: { usable: boolean; trouble: string | null };
   sharp: { version: string; libvips: string } | { error: string };
   auto: { device: string; why: string } | null;
 }
@@ -77,11 +80,38 @@ async function describeSharp(): Promise<DoctorReport['sharp']> {
   }
 }
 
+function describeCuda(loaded: boolean): DoctorReport['cuda'] {
+  const driver = firstLine('/proc/driver/nvidia/version') ?? null;
+  if (!loaded) return { built: false, versions: null, driver, trouble: 'the addon is not loaded', devices: [] };
+  const { built, versions, trouble, devices } = cudaDevices();
+  return { built, versions: versions ?? null, driver, trouble: trouble ?? null, devices };
+}
+
+function describeSimt(loaded: boolean): DoctorReport['simt'] {
+  const trouble = loaded ? addon().probe('simt').trouble : 'the addon is not loaded';
+  return { usable: trouble === undefined, trouble: trouble ?? null };
+}
+
+/** What to do about a GPU that cannot be used. */
+function mend(cuda: DoctorReport['cuda']): string | undefined {
+  if (!cuda.built) return 'to build the GPU kernels: CUDA toolkit 13 (nvcc on PATH), then npm run build:native';
+  if (/no NVIDIA driver/.test(cuda.trouble ?? ''))
+    return cuda.driver === null
+      ? 'install NVIDIA’s driver; in a container, start it with GPU access (--gpus all)'
+      : 'the kernel module is loaded, but libcuda.so.1 is not found: in a container, start it with GPU access (--gpus all)';
+  if (/supports CUDA/.test(cuda.trouble ?? '')) return 'install a newer NVIDIA driver (580 or later for CUDA 13)';
+  if (cuda.devices.some((d) => /compute capability/.test(d.trouble ?? '')))
+    return 'build for it: npm run build:native -- --CDTHEIA_CUDA_ARCHS=<its capability>-real';
+  return undefined;
+}
+
 /** Looks at this machine and this installation; never throws for what is missing. */
 export async function examine(): Promise<DoctorReport> {
   const found = describeAddon();
   let why = '';
-  const auto = found.loaded ? { device: resolveDevice('auto', (line) => (why = line)), why } : null;
+  const auto = found.loaded ? { device: resolveModelDevice('auto', (line) => (why = line)), why } : null;
+  const cuda = describeCuda(found.loaded);
+  const simt = describeSimt(found.loaded);
   const bun = process.versions['bun'];
   const processors = cpus();
   return {
@@ -95,8 +125,11 @@ export async function examine(): Promise<DoctorReport> {
     cpu: { model: processors[0]?.model.trim() ?? 'unknown', logical: processors.length, available: availableParallelism(), quota: quota() },
     memory_bytes: totalmem(),
     addon: found,
-    devices: found.loaded ? ['cpu'] : [],
-    cuda: { built: false, driver: firstLine('/proc/driver/nvidia/version') ?? null },
+    devices: found.loaded
+      ? ['cpu', ...cuda.devices.filter((d) => d.trouble === undefined).map((d) => d.device), ...(simt.usable ? ['simt'] : [])]
+      : [],
+    cuda,
+    simt,
     sharp: await describeSharp(),
     auto,
   };
@@ -121,7 +154,16 @@ export function formatReport(r: DoctorReport): string {
   if (a.loaded) rows.push(['addon', a.path], ['', `built by ${/clang/i.test(a.compiler) ? '' : 'g++ '}${a.compiler}`]);
   else rows.push(['addon', `${a.code}: ${a.message}`], ...(a.hint === undefined ? [] : ([['', `hint: ${a.hint}`]] as [string, string][])));
   rows.push(['devices', r.devices.join(', ') || 'none: the addon is not loaded']);
-  rows.push(['cuda', `this build has no CUDA kernels; ${r.cuda.driver === null ? 'no NVIDIA driver found' : `driver: ${r.cuda.driver}`}`]);
+  if (a.loaded) {
+    const { built, versions, trouble, devices, driver } = r.cuda;
+    rows.push(['cuda', built ? (versions ?? '') : 'this addon was built without CUDA']);
+    for (const d of devices)
+      rows.push(['', `${d.device}: ${d.name}, ${d.capability}, ${d.trouble ?? `${(d.memory / 2 ** 30).toFixed(0)} GiB`}`]);
+    if (built && trouble !== null) rows.push(['', `no GPU can be used: ${trouble}`]);
+    if (driver !== null) rows.push(['', `driver: ${driver}`]);
+    const hint = mend(r.cuda);
+    if (hint !== undefined) rows.push(['', `hint: ${hint}`]);
+  }
   rows.push(['sharp', 'error' in r.sharp ? `not usable: ${r.sharp.error}` : `${r.sharp.version}, libvips ${r.sharp.libvips}`]);
   rows.push(['auto', r.auto?.why.replace(/^device auto: /, '') ?? 'nothing: no device can be used']);
   return rows.map(([name, value]) => `${name.padEnd(18)}${value}\n`).join('');

@@ -6,7 +6,7 @@ import { REDUCE_METHODS } from '../models/theia.js';
 import type { Normalisation, ReduceMethod, Theia } from '../models/theia.js';
 import { preprocess } from '../ops/preprocess.js';
 import type { ResizeFilter } from '../ops/preprocess.js';
-import { Plan, Tensor, resolveDevice, threads as setThreads, tidy } from '../tensor/index.js';
+import { Plan, Tensor, resolveModelDevice, threads as setThreads, tidy } from '../tensor/index.js';
 import type { Device } from '../tensor/index.js';
 import { checkFrame, isPlain, toRgb } from './frame.js';
 import type { Frame } from './frame.js';
@@ -94,7 +94,7 @@ export class Encoder {
    * @throws ERR_FILE, ERR_CORRUPT, ERR_CONFIG about the files, ERR_UNSUPPORTED for a device or dtype that is not built
    */
   static async load(path: string, options: EncoderOptions = {}): Promise<Encoder> {
-    const device = resolveDevice(options.device ?? 'auto');
+    const device = resolveModelDevice(options.device ?? 'auto');
     const dtype: string = options.dtype ?? 'float32';
     if (dtype !== 'float32') throw new TheiaError('ERR_UNSUPPORTED', `dtype ${dtype} is not in this build; expected float32`);
     if (options.threads !== undefined) setThreads(options.threads);

@@ -4,11 +4,11 @@ import type { Tensor } from '../tensor/tensor.js';
 
 /** Arguments of the op `add`. */
 export interface AddArgs {
-  /** in, float32 or float64, rank 0 to 5 */
+  /** in, float32 or float64 or bfloat16 (cuda and simt), rank 0 to 5 */
   a: Tensor;
-  /** in, float32 or float64, rank 0 to 5 */
+  /** in, float32 or float64 or bfloat16 (cuda and simt), rank 0 to 5 */
   b: Tensor;
-  /** out, float32 or float64, rank 0 to 5; may be the memory of a or b */
+  /** out, float32 or float64 or bfloat16 (cuda and simt), rank 0 to 5; may be the memory of a or b */
   y: Tensor;
 }
 
@@ -24,35 +24,35 @@ export interface CopyArgs {
 
 /** Arguments of the op `reduce`. */
 export interface ReduceArgs {
-  /** in, float32 or float64, rank 3 */
+  /** in, float32 or float64 or bfloat16 (cuda and simt), rank 3 */
   x: Tensor;
-  /** out, float32 or float64, rank 2 */
+  /** out, float32 or float64 or bfloat16 (cuda and simt), rank 2 */
   y: Tensor;
   kind: 'mean' | 'max' | 'sum';
 }
 
 /** Arguments of the op `reduce_grad`. */
 export interface ReduceGradArgs {
-  /** in, float32 or float64, rank 3 */
+  /** in, float32 or float64 or bfloat16 (cuda and simt), rank 3 */
   x?: Tensor | undefined;
-  /** in, float32 or float64, rank 2 */
+  /** in, float32 or float64 or bfloat16 (cuda and simt), rank 2 */
   y?: Tensor | undefined;
-  /** in, float32 or float64, rank 2 */
+  /** in, float32 or float64 or bfloat16 (cuda and simt), rank 2 */
   dy: Tensor;
-  /** out, float32 or float64, rank 3 */
+  /** out, float32 or float64 or bfloat16 (cuda and simt), rank 3 */
   dx: Tensor;
   kind: 'mean' | 'max' | 'sum';
 }
 
 /** Arguments of the op `layernorm`. */
 export interface LayernormArgs {
-  /** in, float32 or float64, rank 2 */
+  /** in, float32 or float64 or bfloat16 (cuda and simt), rank 2 */
   x: Tensor;
   /** in, float32 or float64, rank 1 */
   gamma: Tensor;
   /** in, float32 or float64, rank 1 */
   beta: Tensor;
-  /** out, float32 or float64, rank 2 */
+  /** out, float32 or float64 or bfloat16 (cuda and simt), rank 2 */
   y: Tensor;
   /** saved, float32 or float64, rank 1 */
   mean?: Tensor | undefined;
@@ -63,7 +63,7 @@ export interface LayernormArgs {
 
 /** Arguments of the op `layernorm_grad`. */
 export interface LayernormGradArgs {
-  /** in, float32 or float64, rank 2 */
+  /** in, float32 or float64 or bfloat16 (cuda and simt), rank 2 */
   x: Tensor;
   /** in, float32 or float64, rank 1 */
   gamma: Tensor;
@@ -71,11 +71,11 @@ export interface LayernormGradArgs {
   mean: Tensor;
   /** in, float32 or float64, rank 1 */
   rstd: Tensor;
-  /** in, float32 or float64, rank 2 */
+  /** in, float32 or float64 or bfloat16 (cuda and simt), rank 2 */
   dy: Tensor;
-  /** in, float32 or float64, rank 2 */
+  /** in, float32 or float64 or bfloat16 (cuda and simt), rank 2 */
   add?: Tensor | undefined;
-  /** out, float32 or float64, rank 2; may be the memory of add */
+  /** out, float32 or float64 or bfloat16 (cuda and simt), rank 2; may be the memory of add */
   dx: Tensor;
   /** accumulate, float32 or float64, rank 1 */
   dgamma?: Tensor | undefined;
@@ -87,13 +87,13 @@ export interface LayernormGradArgs {
 
 /** Arguments of the op `layernorm_map`. */
 export interface LayernormMapArgs {
-  /** in, float32 or float64, rank 2 */
+  /** in, float32 or float64 or bfloat16 (cuda and simt), rank 2 */
   x: Tensor;
   /** in, float32 or float64, rank 1 */
   gamma: Tensor;
   /** in, float32 or float64, rank 1 */
   beta: Tensor;
-  /** out, float32 or float64, rank 2 */
+  /** out, float32 or float64 or bfloat16 (cuda and simt), rank 2 */
   y: Tensor;
   /** saved, float32 or float64, rank 1 */
   mean?: Tensor | undefined;
@@ -104,7 +104,7 @@ export interface LayernormMapArgs {
 
 /** Arguments of the op `layernorm_map_grad`. */
 export interface LayernormMapGradArgs {
-  /** in, float32 or float64, rank 2 */
+  /** in, float32 or float64 or bfloat16 (cuda and simt), rank 2 */
   x: Tensor;
   /** in, float32 or float64, rank 1 */
   gamma: Tensor;
@@ -112,9 +112,9 @@ export interface LayernormMapGradArgs {
   mean: Tensor;
   /** in, float32 or float64, rank 1 */
   rstd: Tensor;
-  /** in, float32 or float64, rank 2 */
+  /** in, float32 or float64 or bfloat16 (cuda and simt), rank 2 */
   dy: Tensor;
-  /** out, float32 or float64, rank 2 */
+  /** out, float32 or float64 or bfloat16 (cuda and simt), rank 2 */
   dx: Tensor;
   /** accumulate, float32 or float64, rank 1 */
   dgamma?: Tensor | undefined;
@@ -128,13 +128,13 @@ export interface LayernormMapGradArgs {
 
 /** Arguments of the op `attention`. */
 export interface AttentionArgs {
-  /** in, float32 or float64, rank 4 */
+  /** in, float32 or float64 or bfloat16 (cuda and simt), rank 4 */
   q: Tensor;
-  /** in, float32 or float64, rank 4 */
+  /** in, float32 or float64 or bfloat16 (cuda and simt), rank 4 */
   k: Tensor;
-  /** in, float32 or float64, rank 4 */
+  /** in, float32 or float64 or bfloat16 (cuda and simt), rank 4 */
   v: Tensor;
-  /** out, float32 or float64, rank 4 */
+  /** out, float32 or float64 or bfloat16 (cuda and simt), rank 4 */
   out: Tensor;
   /** saved, float32 or float64, rank 3 */
   lse: Tensor;
@@ -143,23 +143,23 @@ export interface AttentionArgs {
 
 /** Arguments of the op `attention_grad`. */
 export interface AttentionGradArgs {
-  /** in, float32 or float64, rank 4 */
+  /** in, float32 or float64 or bfloat16 (cuda and simt), rank 4 */
   q: Tensor;
-  /** in, float32 or float64, rank 4 */
+  /** in, float32 or float64 or bfloat16 (cuda and simt), rank 4 */
   k: Tensor;
-  /** in, float32 or float64, rank 4 */
+  /** in, float32 or float64 or bfloat16 (cuda and simt), rank 4 */
   v: Tensor;
-  /** in, float32 or float64, rank 4 */
+  /** in, float32 or float64 or bfloat16 (cuda and simt), rank 4 */
   out: Tensor;
   /** in, float32 or float64, rank 3 */
   lse: Tensor;
-  /** in, float32 or float64, rank 4 */
+  /** in, float32 or float64 or bfloat16 (cuda and simt), rank 4 */
   dout: Tensor;
-  /** out, float32 or float64, rank 4 */
+  /** out, float32 or float64 or bfloat16 (cuda and simt), rank 4 */
   dq: Tensor;
-  /** out, float32 or float64, rank 4 */
+  /** out, float32 or float64 or bfloat16 (cuda and simt), rank 4 */
   dk: Tensor;
-  /** out, float32 or float64, rank 4 */
+  /** out, float32 or float64 or bfloat16 (cuda and simt), rank 4 */
   dv: Tensor;
   scale: number;
 }
@@ -252,17 +252,17 @@ export interface GradNormArgs {
 
 /** Arguments of the op `conv2d`. */
 export interface Conv2dArgs {
-  /** in, float32 or float64, rank 4 */
+  /** in, float32 or float64 or bfloat16 (cuda and simt), rank 4 */
   x: Tensor;
-  /** in, float32 or float64, rank 4 */
+  /** in, float32 or float64 or bfloat16 (cuda and simt), rank 4 */
   w: Tensor;
   /** in, float32 or float64, rank 1 */
   packed?: Tensor | undefined;
   /** in, float32 or float64, rank 1 */
   bias?: Tensor | undefined;
-  /** in, float32 or float64, rank 4 */
+  /** in, float32 or float64 or bfloat16 (cuda and simt), rank 4 */
   residual?: Tensor | undefined;
-  /** out, float32 or float64, rank 4; may be the memory of residual */
+  /** out, float32 or float64 or bfloat16 (cuda and simt), rank 4; may be the memory of residual */
   y: Tensor;
   stride: number;
   padding: number;
@@ -271,17 +271,17 @@ export interface Conv2dArgs {
 
 /** Arguments of the op `conv2d_grad`. */
 export interface Conv2dGradArgs {
-  /** in, float32 or float64, rank 4 */
+  /** in, float32 or float64 or bfloat16 (cuda and simt), rank 4 */
   x: Tensor;
-  /** in, float32 or float64, rank 4 */
+  /** in, float32 or float64 or bfloat16 (cuda and simt), rank 4 */
   w: Tensor;
   /** in, float32 or float64, rank 1 */
   packed?: Tensor | undefined;
-  /** in, float32 or float64, rank 4 */
+  /** in, float32 or float64 or bfloat16 (cuda and simt), rank 4 */
   dy: Tensor;
-  /** in, float32 or float64, rank 4 */
+  /** in, float32 or float64 or bfloat16 (cuda and simt), rank 4 */
   y?: Tensor | undefined;
-  /** out, float32 or float64, rank 4 */
+  /** out, float32 or float64 or bfloat16 (cuda and simt), rank 4 */
   dx?: Tensor | undefined;
   /** accumulate, float32 or float64, rank 4 */
   dw?: Tensor | undefined;
@@ -296,15 +296,15 @@ export interface Conv2dGradArgs {
 
 /** Arguments of the op `conv_transpose2d`. */
 export interface ConvTranspose2dArgs {
-  /** in, float32 or float64, rank 4 */
+  /** in, float32 or float64 or bfloat16 (cuda and simt), rank 4 */
   x: Tensor;
-  /** in, float32 or float64, rank 4 */
+  /** in, float32 or float64 or bfloat16 (cuda and simt), rank 4 */
   w: Tensor;
   /** in, float32 or float64, rank 1 */
   packed?: Tensor | undefined;
   /** in, float32 or float64, rank 1 */
   bias?: Tensor | undefined;
-  /** out, float32 or float64, rank 4 */
+  /** out, float32 or float64 or bfloat16 (cuda and simt), rank 4 */
   y: Tensor;
   stride: number;
   padding: number;
@@ -314,17 +314,17 @@ export interface ConvTranspose2dArgs {
 
 /** Arguments of the op `conv_transpose2d_grad`. */
 export interface ConvTranspose2dGradArgs {
-  /** in, float32 or float64, rank 4 */
+  /** in, float32 or float64 or bfloat16 (cuda and simt), rank 4 */
   x: Tensor;
-  /** in, float32 or float64, rank 4 */
+  /** in, float32 or float64 or bfloat16 (cuda and simt), rank 4 */
   w: Tensor;
   /** in, float32 or float64, rank 1 */
   packed?: Tensor | undefined;
-  /** in, float32 or float64, rank 4 */
+  /** in, float32 or float64 or bfloat16 (cuda and simt), rank 4 */
   dy: Tensor;
-  /** in, float32 or float64, rank 4 */
+  /** in, float32 or float64 or bfloat16 (cuda and simt), rank 4 */
   y?: Tensor | undefined;
-  /** out, float32 or float64, rank 4 */
+  /** out, float32 or float64 or bfloat16 (cuda and simt), rank 4 */
   dx?: Tensor | undefined;
   /** accumulate, float32 or float64, rank 4 */
   dw?: Tensor | undefined;

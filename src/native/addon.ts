@@ -3,10 +3,22 @@
  */
 export interface Addon {
   setErrorClass(errorClass: unknown): void;
-  allocate(bytes: number): number;
+  /** number of a device of this environment: cpu is 0 */
+  openDevice(name: string): number;
+  /** what there is of a kind of device (cuda, simt), without using it */
+  probe(kind: string): DeviceProbe;
+  setOption(kind: string, option: string, value: string): void;
+  /** what a kind of device counted under a name since the last call for it */
+  count(kind: string, what: string): number;
+  /** waits for all work of a device */
+  synchronize(device: number): void;
+  allocate(bytes: number, device?: number): number;
   release(handle: number): void;
   write(handle: number, byteOffset: number, data: ArrayBufferView): void;
   read(handle: number, byteOffset: number, into: ArrayBufferView): void;
+  transfer(from: number, fromOffset: number, to: number, toOffset: number, bytes: number): void;
+  /** sets bytes to zero */
+  clear(handle: number, byteOffset: number, bytes: number): void;
   dispatch(op: number, area: Float64Array): void;
   cost(op: number, area: Float64Array): { flops: number; bytes: number; workspace: number };
   beginRecording(): void;
@@ -15,7 +27,7 @@ export interface Addon {
   replay(plan: number): void;
   releasePlan(plan: number): void;
   planCalls(plan: number): number;
-  memory(): MemoryUse;
+  memory(device?: number): MemoryUse;
   resetPeak(): void;
   trim(): void;
   threads(n?: number): number;
@@ -25,11 +37,21 @@ export interface Addon {
   machine(): Machine;
   /** GFLOP/s that this many threads reach with the instruction set in use, measured now (20 ms) */
   peak(threads?: number): number;
+  /** the same for the register tile of the matrix product with its operands in L1 (20 ms) */
+  tilePeak(threads?: number): number;
   /** GB/s, read plus written, of a large copy on all threads, measured now */
   copyBandwidth(): number;
 }
 
-/** Bytes and counts of this environment's native memory. */
+/** The devices of a kind; `trouble` says why there is none. */
+export interface DeviceProbe {
+  built: boolean;
+  versions?: string;
+  trouble?: string;
+  devices: { name: string; capability: string; multiprocessors: number; memory: number; trouble?: string }[];
+}
+
+/** Bytes and counts of this environment's native memory on one device. */
 export interface MemoryUse {
   /** bytes held by live tensors and plans */
   live: number;
@@ -39,7 +61,7 @@ export interface MemoryUse {
   peak: number;
   /** bytes kept for reuse */
   cached: number;
-  /** live buffers */
+  /** live buffers, on all devices */
   buffers: number;
   /** live plans */
   plans: number;

@@ -10,7 +10,7 @@ export function copyInto(dst: Tensor, src: Tensor): void {
 
 /** Sets a tensor to zero, also while a plan is recorded. */
 export function fillZero(t: Tensor): void {
-  const repeated = zero(t.dtype).strided(
+  const repeated = zero(t.dtype, t.device).strided(
     t.shape,
     t.shape.map(() => 0),
     0,

@@ -1,12 +1,19 @@
 import { addon } from '../native/load.js';
 import type { MemoryUse } from '../native/addon.js';
+import { deviceNumber } from './device.js';
+import type { Device } from './device.js';
 
-/** Native memory of this environment, in bytes and counts. */
-export function memory(): MemoryUse {
-  return addon().memory();
+/** Native memory of this environment on a device, in bytes and counts. */
+export function memory(device: Device = 'cpu'): MemoryUse {
+  return addon().memory(deviceNumber(device));
 }
 
-/** Starts a new measurement of `memory().peak`. */
+/** Waits until a device has done everything that it was told. Reading a tensor does so by itself; time measurements need this. */
+export function synchronize(device: Device): void {
+  addon().synchronize(deviceNumber(device));
+}
+
+/** Starts a new measurement of `memory(device).peak` on every device. */
 export function resetPeakMemory(): void {
   addon().resetPeak();
 }

@@ -1,6 +1,6 @@
 import { TheiaError } from '../errors.js';
 import { addon } from '../native/load.js';
-import { zero } from './constants.js';
+import { prepareZeros } from './constants.js';
 
 let recordings = 0;
 
@@ -18,7 +18,7 @@ export class Plan<T> {
 
   /** Runs fn now, and records every op it dispatches. If fn throws, nothing is kept. */
   static record<T>(fn: () => T): Plan<T> {
-    for (const dtype of ['float32', 'float64'] as const) zero(dtype); // the host may not write them later
+    prepareZeros();
     addon().beginRecording();
     recordings += 1;
     let result: T;

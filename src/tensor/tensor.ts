@@ -1,5 +1,6 @@
 import { TheiaError } from '../errors.js';
 import { addon } from '../native/load.js';
+import { canonicalDevice, deviceNumber } from './device.js';
 import type { Device } from './device.js';
 import { bytesOf, dtypeOf, typedArrayFor } from './dtype.js';
 import type { DType, TypedArray } from './dtype.js';
@@ -48,13 +49,18 @@ export class Tensor {
   /** New memory; the values are whatever was there. */
   static empty(shape: readonly number[], dtype: DType = 'float32', device: Device = 'cpu'): Tensor {
     checkShape(shape);
-    const handle = addon().allocate(countOf(shape) * bytesOf(dtype));
-    return new Tensor(new Storage(handle, device), dtype, [...shape], packedStrides(shape), 0, true);
+    const handle = addon().allocate(countOf(shape) * bytesOf(dtype), deviceNumber(device));
+    return new Tensor(new Storage(handle, canonicalDevice(device)), dtype, [...shape], packedStrides(shape), 0, true);
   }
 
   static zeros(shape: readonly number[], dtype: DType = 'float32', device: Device = 'cpu'): Tensor {
     const t = Tensor.empty(shape, dtype, device);
-    addon().write(t.handle, 0, typedArrayFor(dtype, t.size));
+    try {
+      addon().clear(t.handle, 0, t.size * bytesOf(dtype));
+    } catch (error) {
+      t.dispose();
+      throw error;
+    }
     return t;
   }
 
@@ -115,6 +121,23 @@ export class Tensor {
   readInto(data: TypedArray): void {
     this.checkHostCopy(data, 'read');
     addon().read(this.handle, this.offset * bytesOf(this.dtype), data);
+  }
+
+  /**
+   * The values on another device (or once more on the same one); the tensor must be packed.
+   * @throws ERR_PLAN while a plan is recorded
+   */
+  to(device: Device): Tensor {
+    if (!this.packed) throw new TheiaError('ERR_SHAPE', `to: expected a packed tensor, got strides [${this.strides.join(',')}]`);
+    const copy = Tensor.empty(this.shape, this.dtype, device);
+    try {
+      const bytes = bytesOf(this.dtype);
+      addon().transfer(this.handle, this.offset * bytes, copy.handle, 0, this.size * bytes);
+    } catch (error) {
+      copy.dispose();
+      throw error;
+    }
+    return copy;
   }
 
   /** The values as a new typed array (bfloat16 and float16 as bits). */
@@ -189,7 +212,8 @@ export class Tensor {
   }
 
   toString(): string {
-    return `Tensor([${this.shape.join(',')}], ${this.dtype}${this.disposed ? ', disposed' : ''})`;
+    const where = this.storage === undefined ? ', disposed' : this.storage.device === 'cpu' ? '' : `, ${this.storage.device}`;
+    return `Tensor([${this.shape.join(',')}], ${this.dtype}${where})`;
   }
 
   private live(): Storage {

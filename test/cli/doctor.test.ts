@@ -32,7 +32,7 @@ test('one block: everything the contract names', () => {
     assert.match(out, new RegExp(`^${row} `, 'm'));
   assert.match(out, /Node-API \d+/);
   assert.match(out, /in use: (plain|avx2|avx512)/);
-  assert.match(out, /^cuda +this build has no CUDA kernels; /m);
+  assert.match(out, /^cuda +(this addon was built without CUDA|(no driver|driver for CUDA [\d.]+), runtime [\d.]+, code for \d\S*)$/m);
   assert.match(out, /^auto +cpu \(/m);
   assert.not.match(out, /\n\n/);
 });
@@ -44,9 +44,10 @@ test('--json holds the same', () => {
   assert.ok(r.addon.loaded);
   assert.ok(r.addon.instructionSets.includes(r.addon.instructionSet));
   assert.ok(r.addon.threads >= 1);
-  assert.equal(r.devices, ['cpu']);
+  const gpus = r.cuda.devices.filter((d) => d.trouble === undefined).map((d) => d.device);
+  assert.equal(r.devices, ['cpu', ...gpus, ...(r.simt.usable ? ['simt'] : [])]);
   assert.is(r.auto!.device, 'cpu');
-  assert.is(r.cuda.built, false);
+  assert.is(r.cuda.trouble === null, r.cuda.devices.length > 0, 'either there is a GPU or a reason why not');
 });
 
 test('an addon that does not load: the block is printed with the reason, exit code 1', () => {
@@ -68,11 +69,25 @@ test('THEIA_CPU with a name that is none is said in the block', () => {
   assert.match(doctor([], { THEIA_CPU: 'plain' }).out, /in use: plain/);
 });
 
-test('a driver is reported even though this build cannot use it', () => {
+test('a GPU that cannot be used is explained, with the mend', () => {
   const report = JSON.parse(doctor(['--json']).out) as DoctorReport;
-  const text = formatReport({ ...report, cuda: { built: false, driver: 'NVRM version: 580.1' }, sharp: { error: 'not installed' } });
-  assert.match(text, 'this build has no CUDA kernels; driver: NVRM version: 580.1');
-  assert.match(text, /^sharp +not usable: not installed/m);
+  const none = { built: true, versions: 'no driver, runtime 13.0, code for 80-real', driver: null, trouble: null, devices: [] };
+  const text = (cuda: Partial<DoctorReport['cuda']>): string => formatReport({ ...report, cuda: { ...none, ...cuda } });
+  const unbuilt = text({ built: false, versions: null, driver: 'NVRM version: 580.1', trouble: 'this addon was built without CUDA' });
+  assert.match(unbuilt, /^cuda +this addon was built without CUDA\n +driver: NVRM version: 580\.1\n +hint: .*nvcc/m);
+  const absent = text({ trouble: 'no NVIDIA driver was found (libcuda.so.1)' });
+  assert.match(absent, /^ +no GPU can be used: no NVIDIA driver was found.*\n +hint: install NVIDIA’s driver/m);
+  assert.match(
+    text({ driver: 'NVRM', trouble: 'no NVIDIA driver was found (libcuda.so.1)' }),
+    /hint: the kernel module is loaded.*--gpus all/,
+  );
+  const old = text({ trouble: 'the NVIDIA driver supports CUDA 12.4, but this build needs 13.0' });
+  assert.match(old, /supports CUDA 12\.4, but this build needs 13\.0\n +hint: install a newer NVIDIA driver/);
+  const device = { device: 'cuda' as const, name: 'GeForce', capability: '7.5', multiprocessors: 40, memory: 2 ** 33 };
+  assert.match(text({ devices: [device] }), /^ +cuda: GeForce, 7\.5, 8 GiB$/m);
+  const strange = text({ devices: [{ ...device, trouble: 'its compute capability is 7.5, and this build has code for 80-real' }] });
+  assert.match(strange, /cuda: GeForce, 7\.5, its compute capability.*\n +hint: build for it: .*THEIA_CUDA_ARCHS/);
+  assert.match(formatReport({ ...report, sharp: { error: 'not installed' } }), /^sharp +not usable: not installed/m);
 });
 
 test('unknown flags are refused', () => {

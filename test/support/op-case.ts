@@ -1,16 +1,18 @@
-// How an op's tests run it: tensors between guard zones, any instruction set, float32 or the float64 reference.
+// How an op's tests run it: tensors between guard zones, on any device and instruction set, in float32, bfloat16 or as the float64
+// reference. The limits that devices other than the CPU must keep are in device-case.ts.
 import * as assert from 'uvu/assert';
 import { OPS } from '../../src/generated/ops.js';
 import type { OpArgs, OpName, Role } from '../../src/generated/ops.js';
 import { addon } from '../../src/native/load.js';
 import { Tensor, bytesOf, countOf, dispatch, threads } from '../../src/tensor/index.js';
-import type { DType, TypedArray } from '../../src/tensor/index.js';
+import type { DType, Device, TypedArray } from '../../src/tensor/index.js';
 import { typedArrayFor } from '../../src/tensor/dtype.js';
 
 export type Values = Float64Array;
 
 /**
  * One tensor of a case. `values` may be left out for pure outputs, which start as NaN. A dtype stands for tensors that are no reals.
+ * `full` stands for reals that stay float32 where activations are bfloat16: biases, statistics, the residual stream.
  * Strides (in elements) make a view with gaps, which are guarded as well; without them the tensor is packed.
  */
 export interface CaseTensor {
@@ -18,6 +20,15 @@ export interface CaseTensor {
   strides?: number[];
   values?: ArrayLike<number>;
   dtype?: DType;
+  full?: boolean;
+}
+
+/** How a case is run. Without a device: on the CPU, with the instruction set given or the one in use. */
+export interface Where {
+  set?: string;
+  device?: Device;
+  /** elements by which every tensor starts behind an aligned address */
+  shift?: number;
 }
 
 /** One call of an op: its tensors by field name, its scalars by field name. */
@@ -57,20 +68,21 @@ class Guarded {
     shape: number[],
     values: ArrayLike<number> | undefined,
     strides: number[] = shape.map((_, i) => countOf(shape.slice(i + 1))),
+    { device = 'cpu', shift = 0 }: Where = {},
   ) {
     this.bytes = bytesOf(dtype);
-    this.places = placesOf(shape, strides);
+    this.places = placesOf(shape, strides, GUARD + shift);
     const end = this.places.reduce((a, b) => Math.max(a, b), GUARD - 1) + 1;
-    this.whole = Tensor.empty([(end + GUARD) * this.bytes], 'uint8');
+    this.whole = Tensor.empty([(end + GUARD) * this.bytes], 'uint8', device);
     const all = new Uint8Array(this.whole.size).fill(GUARD_BYTE);
     const typed = typedArrayFor(dtype, end + GUARD);
     new Uint8Array(typed.buffer).set(all);
     this.places.forEach((place, i) => {
-      const v = values === undefined ? NaN : values[i]!;
+      const v = toStored(values === undefined ? NaN : values[i]!, dtype);
       (typed as unknown as number[] | bigint[])[place] = dtype === 'int64' ? (BigInt(Number.isNaN(v) ? 0 : v) as never) : (v as never);
     });
     this.whole.write(new Uint8Array(typed.buffer));
-    this.tensor = viewAs(this.whole, dtype, shape, strides);
+    this.tensor = viewAs(this.whole, dtype, shape, strides, GUARD + shift);
   }
 
   /** The elements in row-major order. */
@@ -81,6 +93,11 @@ class Guarded {
     const out = typedArrayFor(this.dtype, this.places.length);
     this.places.forEach((place, i) => ((out as Float32Array)[i] = typed[place] as number));
     return out;
+  }
+
+  /** The elements as numbers. */
+  values(): Values {
+    return Float64Array.from(this.data() as Float32Array, (v) => fromStored(Number(v), this.dtype));
   }
 
   check(label: string): void {
@@ -104,8 +121,8 @@ class Guarded {
 }
 
 /** Where each element of a view lies in its guarded buffer. */
-function placesOf(shape: number[], strides: number[]): number[] {
-  let places = [GUARD];
+function placesOf(shape: number[], strides: number[], start: number): number[] {
+  let places = [start];
   shape.forEach((size, d) => {
     const next: number[] = [];
     for (const p of places) for (let i = 0; i < size; i++) next.push(p + i * strides[d]!);
@@ -115,10 +132,33 @@ function placesOf(shape: number[], strides: number[]): number[] {
 }
 
 /** The middle of a byte buffer as a tensor of another type: only tests look at memory in two ways. */
-function viewAs(whole: Tensor, dtype: DType, shape: number[], strides: number[]): Tensor {
+function viewAs(whole: Tensor, dtype: DType, shape: number[], strides: number[], offset: number): Tensor {
   const view = whole.strided([0], [1]);
-  Object.assign(view, { dtype, shape: [...shape], strides: [...strides], offset: GUARD });
+  Object.assign(view, { dtype, shape: [...shape], strides: [...strides], offset });
   return view;
+}
+
+const float = new Float32Array(1);
+const bits = new Uint32Array(float.buffer);
+
+/** The nearest bfloat16 (to even), as a number. */
+export function toBf16(x: number): number {
+  float[0] = x; // rounding twice: float32 has more than twice the bits, so the result is the nearest but at ties of the first
+  if (Number.isNaN(x)) return NaN;
+  bits[0] = (bits[0]! + 0x7fff + ((bits[0]! >>> 16) & 1)) & 0xffff0000;
+  return float[0]!;
+}
+
+/** A number as a typed array of the dtype holds it: bfloat16 as bits. Case values of float16 are given as bits. */
+function toStored(v: number, dtype: DType): number {
+  if (dtype !== 'bfloat16') return v;
+  float[0] = toBf16(v);
+  return bits[0]! >>> 16;
+}
+function fromStored(v: number, dtype: DType): number {
+  if (dtype !== 'bfloat16') return v;
+  bits[0] = v << 16;
+  return float[0]!;
 }
 
 function rolesOf(op: OpName): Map<string, Role> {
@@ -129,11 +169,19 @@ function rolesOf(op: OpName): Map<string, Role> {
  * Runs a case and returns every tensor that the op may write, as float64. Reals have the dtype given here unless the case says otherwise.
  * Fails if the op wrote outside its tensors or changed an input.
  */
-export function runCase(c: OpCase, dtype: 'float32' | 'float64' = 'float32', set?: string): Record<string, Values> {
+export function runCase(
+  c: OpCase,
+  dtype: 'float32' | 'float64' | 'bfloat16' = 'float32',
+  where: string | Where = {},
+): Record<string, Values> {
+  const { set, ...place } = typeof where === 'string' ? { set: where } : where;
   const roles = rolesOf(c.op);
   const made = new Map<string, Guarded>();
   try {
-    for (const [name, t] of Object.entries(c.tensors)) made.set(name, new Guarded(t.dtype ?? dtype, t.shape, t.values, t.strides));
+    for (const [name, t] of Object.entries(c.tensors)) {
+      const type = t.dtype ?? (t.full && dtype === 'bfloat16' ? 'float32' : dtype);
+      made.set(name, new Guarded(type, t.shape, t.values, t.strides, place));
+    }
     const args: Record<string, unknown> = { ...c.scalars };
     for (const [name, g] of made) args[name] = g.tensor;
     const call = (): void => dispatch(c.op, args as unknown as OpArgs[OpName]);
@@ -143,7 +191,7 @@ export function runCase(c: OpCase, dtype: 'float32' | 'float64' = 'float32', set
     for (const [name, g] of made) g.check(`${c.op} ${name}`);
     for (const { name, g, before } of inputs) same(g.data() as Float32Array, before as Float32Array, `${c.op} changed its input ${name}`);
     const out: Record<string, Values> = {};
-    for (const [name, g] of made) if (roles.get(name) !== 'in') out[name] = Float64Array.from(g.data() as Float32Array, Number);
+    for (const [name, g] of made) if (roles.get(name) !== 'in') out[name] = g.values();
     return out;
   } finally {
     for (const g of made.values()) g.dispose();
@@ -174,7 +222,7 @@ export function relative(x: ArrayLike<number>, r: ArrayLike<number>): number {
 }
 
 /** The rounding of a float32 result itself: below this no float32 kernel can be asked to stay. */
-const ROUNDING = 2 ** -24;
+export const ROUNDING = 2 ** -24;
 
 /**
  * On random data each instruction set errs at most twice as much as the plain float32 loop, both against float64. The float64 run gets the

@@ -4,11 +4,13 @@ import {
   DTYPES,
   Tensor,
   bytesOf,
+  cudaDevices,
   dispatch,
   keep,
   memory,
   resetPeakMemory,
   resolveDevice,
+  resolveModelDevice,
   threads,
   tidy,
   trimMemory,
@@ -188,16 +190,24 @@ leavesNothing('memory: live, peak, cached, and a loop that needs no new memory a
   assert.is(memory().cached, 0);
 });
 
-test('devices: cpu and auto are there, others say that they are not', () => {
+test('devices: cpu and auto are there, others say why they are not', () => {
   assert.is(resolveDevice('cpu'), 'cpu');
   let notice = '';
-  assert.is(
-    resolveDevice('auto', (line) => (notice = line)),
-    'cpu',
-  );
-  assert.match(notice, /^device auto: cpu/);
-  for (const device of ['cuda', 'cuda:3', 'simt']) throwsCode(() => resolveDevice(device), 'ERR_UNSUPPORTED', device);
-  for (const device of ['gpu', 'cuda:', 'cuda:x', '', 'CPU']) throwsCode(() => resolveDevice(device), 'ERR_DEVICE');
+  const auto = resolveDevice('auto', (line) => (notice = line));
+  const { devices, trouble } = cudaDevices();
+  const usable = devices.filter((d) => d.trouble === undefined);
+  assert.is(auto, usable[0]?.device ?? 'cpu');
+  assert.ok(notice.startsWith(`device auto: ${auto} (`), notice);
+  if (trouble !== undefined) {
+    assert.ok(notice.includes(trouble), 'auto says why there is no GPU');
+    for (const device of ['cuda', 'cuda:0', 'cuda:3']) throwsCode(() => resolveDevice(device), 'ERR_DEVICE', trouble);
+    throwsCode(() => Tensor.zeros([1], 'float32', 'cuda'), 'ERR_DEVICE', trouble);
+  }
+  for (const device of ['gpu', 'cuda:', 'cuda:x', 'cuda:01', '', 'CPU', 'cpu:1']) {
+    throwsCode(() => resolveDevice(device), 'ERR_DEVICE');
+    throwsCode(() => Tensor.empty([1], 'float32', device as 'cpu'), 'ERR_DEVICE');
+  }
+  throwsCode(() => resolveModelDevice('simt'), 'ERR_UNSUPPORTED', 'device simt');
 });
 
 test('threads: a number, and 0 for what the machine gives', () => {

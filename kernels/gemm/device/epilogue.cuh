@@ -5,6 +5,13 @@
 
 namespace theia::THEIA_DEVICE {
 
+/// Tiles of C in the order in which blocks take them: kBand tiles down, then one to the right, so that blocks that run together share both
+/// operands in L2. Each split of k takes k_part.
+struct TileGrid {
+  int64_t k, k_part;
+  int tiles_m, tiles_n;
+};
+
 struct Epilogue {
   int64_t m, n;
   DevicePlane c, slope, multiplier, residual;

@@ -2,8 +2,8 @@
 //
 // A loader is made once by each thread of a block, for a Part. fetch(slab) starts what brings the thread's share of the next kDepth of k
 // in; land(slab), called after the arithmetic of a step and before the next barrier, finishes it. Copies by cp.async need no land.
-// kTableBytes: shared memory of its own, which the constructor fills; a barrier comes between construction and the first fetch.
-// What lies outside the operand becomes 0.
+// args() makes of an operand what the kernel gets. kTableBytes: shared memory of its own, which the constructor fills; a barrier comes
+// between construction and the first fetch. What lies outside the operand becomes 0.
 #pragma once
 #include "kernels/gemm/device/lines.cuh"
 #include "kernels/ptx/cp_async.h"
@@ -20,8 +20,10 @@ template <class Slab_>
 class PlainLoader {
  public:
   using Slab = Slab_;
+  using T = typename Slab::T;
   using Args = PlainOperand;
   static constexpr int kTableBytes = 0;
+  static Args args(const DeviceOperand& o, int) { return {static_cast<const T*>(o.data) + o.tap_offset[0], o.lines.b}; }
 
   __device__ __forceinline__ PlainLoader(const Args& a, const Part& part, std::byte*) {
     const int line = static_cast<int>(threadIdx.x) / Slab::kChunks;
@@ -60,7 +62,6 @@ class PlainLoader {
   __device__ __forceinline__ void land(std::byte*) {}
 
  private:
-  using T = typename Slab::T;
   const T* next_;
   int64_t pass_, lines_left_, columns_left_;
   int chunk_;
@@ -71,7 +72,9 @@ template <class Slab_>
 class MappedLoader {
  public:
   using Slab = Slab_;
+  using T = typename Slab::T;
   using Args = DeviceOperand;
+  static Args args(const DeviceOperand& o, int) { return o; }
   static constexpr int kTableBytes = Slab::kAlongK ? Slab::kOuter * static_cast<int>(sizeof(Line)) : 0;
 
   __device__ __forceinline__ MappedLoader(const Args& a, const Part& part, std::byte* table)
@@ -117,7 +120,6 @@ class MappedLoader {
   __device__ __forceinline__ void land(std::byte*) {}
 
  private:
-  using T = typename Slab::T;
   __device__ __forceinline__ static int first_line() { return static_cast<int>(threadIdx.x) / Slab::kChunks; }
   __device__ __forceinline__ static int first_chunk() { return static_cast<int>(threadIdx.x) % Slab::kChunks; }
 

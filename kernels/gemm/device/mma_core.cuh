@@ -111,13 +111,17 @@ __global__ void __launch_bounds__(Tile::kThreads, Tile::kBlocks)
   __syncthreads();
 
   float* const out = reinterpret_cast<float*>(smem) + warp * 16 * Layout::kPitch;
+#pragma unroll 1
+  for (int i = 0; i < kRows; ++i) {  // a loop: the epilogue is most of the code
 #pragma unroll
-  for (int i = 0; i < kRows; ++i) {
+    for (int same = 0; same < kRows; ++same) {
+      if (same != i) continue;  // sums are registers: their index must be known when compiling
 #pragma unroll
-    for (int j = 0; j < 2 * kColumns; ++j) {
-      float* const to = out + lane / 4 * Layout::kPitch + 8 * j + lane % 4 * 2;
-      *reinterpret_cast<float2*>(to) = make_float2(sums[i][j][0], sums[i][j][1]);
-      *reinterpret_cast<float2*>(to + 8 * Layout::kPitch) = make_float2(sums[i][j][2], sums[i][j][3]);
+      for (int j = 0; j < 2 * kColumns; ++j) {
+        float* const to = out + lane / 4 * Layout::kPitch + 8 * j + lane % 4 * 2;
+        *reinterpret_cast<float2*>(to) = make_float2(sums[same][j][0], sums[same][j][1]);
+        *reinterpret_cast<float2*>(to + 8 * Layout::kPitch) = make_float2(sums[same][j][2], sums[same][j][3]);
+      }
     }
     __syncwarp();
 #pragma unroll 1

@@ -1,0 +1,133 @@
+// The backend `simt`: memory of the host that counts as a device's own, and everything done at once. Kernels run in the emulator
+// (kernels/simt/). It is not there to be quick, but to be strict: fresh memory holds NaN patterns.
+#include "kernels/cuda/runtime.h"
+
+#ifndef __CUDACC__
+
+#include <cstdlib>
+#include <cstring>
+
+#include "kernels/cuda/backend.h"
+#include "kernels/table_device.h"
+
+namespace theia::THEIA_DEVICE {
+
+namespace {
+
+std::byte* aligned_memory(int64_t bytes) {
+  void* p = nullptr;
+  if (posix_memalign(&p, 256, static_cast<size_t>(bytes)) != 0) return nullptr;
+  std::memset(p, 0xff, static_cast<size_t>(bytes));
+  return static_cast<std::byte*>(p);
+}
+
+class EmulatedDevice final : public Device {
+ public:
+  explicit EmulatedDevice(const DeviceInfo& info) : info_(info) {}
+  const DeviceInfo& info() const override { return info_; }
+  void* stream() const override { return nullptr; }
+  void enter() override {}
+
+  std::byte* allocate(int64_t bytes) override { return aligned_memory(bytes); }
+  void release(std::byte* memory) noexcept override { std::free(memory); }
+  void upload(std::byte* to, const std::byte* host, int64_t bytes) override { move(to, host, bytes); }
+  void download(std::byte* host, const std::byte* from, int64_t bytes) override { move(host, from, bytes); }
+  void copy(std::byte* to, const std::byte* from, int64_t bytes) override { move(to, from, bytes); }
+  void fill(std::byte* to, int value, int64_t bytes) override { std::memset(to, value, static_cast<size_t>(bytes)); }
+  void wait() override {}
+
+  std::byte* allocate_pinned(int64_t bytes) override {
+    std::byte* p = aligned_memory(bytes);
+    if (!p) fail("ERR_OOM", "out of memory: %lld bytes for copies could not be had", static_cast<long long>(bytes));
+    return p;
+  }
+  void release_pinned(std::byte* memory) noexcept override { std::free(memory); }
+  uint64_t upload_later(std::byte* to, const std::byte* pinned, int64_t bytes) override {
+    move(to, pinned, bytes);
+    return 0;
+  }
+  uint64_t download_later(std::byte* pinned, const std::byte* from, int64_t bytes) override {
+    move(pinned, from, bytes);
+    return 0;
+  }
+  void reach(uint64_t) override {}
+
+  bool captures() const override { return false; }
+  void begin_capture() override { fail("ERR_INTERNAL", "simt captures no launches"); }
+  void* end_capture() override { return nullptr; }
+  void launch_graph(void*) override { fail("ERR_INTERNAL", "simt captures no launches"); }
+  void drop_graph(void*) noexcept override {}
+
+ private:
+  static void move(std::byte* to, const std::byte* from, int64_t bytes) { std::memmove(to, from, static_cast<size_t>(bytes)); }
+  const DeviceInfo& info_;  // the backend's: settings reach devices that are open
+};
+
+class Emulator final : public Backend {
+ public:
+  const char* name() const override { return "simt"; }
+  int devices() override { return 1; }
+  std::string trouble(int) override { return {}; }
+  std::string versions() override { return {}; }
+  DeviceInfo info(int) override { return info_; }
+  std::unique_ptr<Device> open(int) override { return std::make_unique<EmulatedDevice>(info_); }
+  const DeviceEntry* table() const override { return device_table(); }
+
+  void set(const std::string& option, const std::string& value) override {
+    if (option == "schedule") return set_schedule(value.c_str());
+    if (option == "multiprocessors") {
+      const int n = std::atoi(value.c_str());
+      if (n < 1 || n > 1024) fail("ERR_ARGS", "simt: expected multiprocessors of 1 to 1024, got '%.40s'", value.c_str());
+      info_.multiprocessors = n;
+    } else if (option == "capability") {
+      if (value != "8.0" && value != "8.7" && value != "9.0")
+        fail("ERR_ARGS", "simt: expected a capability of 8.0, 8.7 or 9.0, got '%.40s'", value.c_str());
+      info_.major = value[0] - '0';
+      info_.minor = value[2] - '0';
+      const int64_t kilobytes = info_.major == 9 ? 227 : 163;
+      info_.shared_per_block = kilobytes * 1024;
+      info_.shared_per_multiprocessor = (kilobytes + 1) * 1024;
+    } else {
+      fail("ERR_ARGS", "simt: expected an option of schedule, multiprocessors or capability, got '%.40s'", option.c_str());
+    }
+  }
+
+  double count(const std::string& what) override {
+    Statistics& s = statistics();
+    const std::pair<const char*, int64_t*> counts[] = {
+        {"launches", &s.launches},
+        {"blocks", &s.blocks},
+        {"threads", &s.threads},
+        {"switches", &s.switches},
+        {"barriers", &s.barriers},
+        {"collectives", &s.collectives},
+        {"mma", &s.mma},
+        {"ldmatrix", &s.ldmatrix},
+        {"async_copies", &s.async_copies},
+        {"bank_conflicts", &s.bank_conflicts},
+    };
+    for (const auto& [name, value] : counts)
+      if (what == name) return static_cast<double>(std::exchange(*value, 0));
+    fail("ERR_ARGS", "simt counts no '%.40s'", what.c_str());
+  }
+
+ private:
+  // As small as grids of tests are, so that what depends on the number of multiprocessors is seen in them; the rest is an H100's.
+  DeviceInfo info_ = {"emulator", 9, 0, 8, 227 * 1024, 228 * 1024, 65536, int64_t{50} << 20, int64_t{8} << 30};
+};
+
+}  // namespace
+
+Backend& backend() {
+  static Emulator* const one = new Emulator;  // never destroyed: environments may go after static objects
+  return *one;
+}
+
+}  // namespace theia::THEIA_DEVICE
+
+/// What theia_simt.node is loaded for. Null for an addon of another build.
+extern "C" __attribute__((visibility("default"))) theia::Backend* theia_simt_backend(int interface) {
+  return interface == theia::kDeviceInterface ? &theia::THEIA_DEVICE::backend() : nullptr;
+}
+
+#endif
