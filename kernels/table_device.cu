@@ -50,55 +50,55 @@ int64_t count(const void* args, const DeviceInfo& info) {
 constexpr DeviceEntry kTable[kOps] = {
     DIRECT(add, AddArgs),
 
-    NONE(copy, CopyArgs),
+    DIRECT(copy, CopyArgs),
 
-    NONE(reduce, ReduceArgs),
+    DIRECT(reduce, ReduceArgs),
 
-    NONE(reduce_grad, ReduceGradArgs),
+    DIRECT(reduce_grad, ReduceGradArgs),
 
-    NONE(layernorm, LayernormArgs),
+    DIRECT(layernorm, LayernormArgs),
 
-    NONE(layernorm_grad, LayernormGradArgs),
+    SCRATCH(layernorm_grad, LayernormGradArgs),
 
-    NONE(layernorm_map, LayernormMapArgs),
+    SCRATCH(layernorm_map, LayernormMapArgs),
 
-    NONE(layernorm_map_grad, LayernormMapGradArgs),
+    SCRATCH(layernorm_map_grad, LayernormMapGradArgs),
 
-    NONE(attention, AttentionArgs),
+    DIRECT(attention, AttentionArgs),
 
-    NONE(attention_grad, AttentionGradArgs),
+    SCRATCH(attention_grad, AttentionGradArgs),
 
-    NONE(preprocess, PreprocessArgs),
+    SCRATCH(preprocess, PreprocessArgs),
 
-    NONE(distill_loss, DistillLossArgs),
+    SCRATCH(distill_loss, DistillLossArgs),
 
-    NONE(distill_loss_grad, DistillLossGradArgs),
+    DIRECT(distill_loss_grad, DistillLossGradArgs),
 
-    NONE(adamw, AdamwArgs),
+    DIRECT(adamw, AdamwArgs),
 
-    NONE(grad_norm, GradNormArgs),
+    SCRATCH(grad_norm, GradNormArgs),
 
-    NONE(conv2d, Conv2dArgs),
+    SCRATCH(conv2d, Conv2dArgs),
 
-    NONE(conv2d_grad, Conv2dGradArgs),
+    SCRATCH(conv2d_grad, Conv2dGradArgs),
 
-    NONE(conv_transpose2d, ConvTranspose2dArgs),
+    SCRATCH(conv_transpose2d, ConvTranspose2dArgs),
 
-    NONE(conv_transpose2d_grad, ConvTranspose2dGradArgs),
+    SCRATCH(conv_transpose2d_grad, ConvTranspose2dGradArgs),
 
-    NONE(max_pool2d, MaxPool2dArgs),
+    DIRECT(max_pool2d, MaxPool2dArgs),
 
-    NONE(max_pool2d_grad, MaxPool2dGradArgs),
+    DIRECT(max_pool2d_grad, MaxPool2dGradArgs),
 
-    NONE(linear, LinearArgs),
+    SCRATCH(linear, LinearArgs),
 
-    NONE(linear_grad, LinearGradArgs),
+    SCRATCH(linear_grad, LinearGradArgs),
 
     NONE(pack, PackArgs),
 
-    NONE(patch_embed, PatchEmbedArgs),
+    SCRATCH(patch_embed, PatchEmbedArgs),
 
-    NONE(patch_embed_grad, PatchEmbedGradArgs),
+    SCRATCH(patch_embed_grad, PatchEmbedGradArgs),
 };
 // clang-format on
 

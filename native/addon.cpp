@@ -7,6 +7,7 @@
 
 #include "kernels/core/error.h"
 #include "kernels/core/peak.h"
+#include "kernels/gemm/tile_peak.h"
 #include "kernels/ops.h"
 #include "native/describe.h"
 #include "native/environment.h"
@@ -341,10 +342,11 @@ Napi::Value machine(const Napi::CallbackInfo& info) {
 }
 
 /// What the machine can do at this moment with the instruction set in use: GFLOP/s on n threads, and GB/s of a large copy.
+template <double (*measure)(Isa, int)>
 Napi::Value peak(const Napi::CallbackInfo& info) {
   const int64_t n = info.Length() > 0 && !info[0].IsUndefined() ? whole(info, 0, "the number of threads") : pool()->threads();
   if (n < 1 || n > 1024) fail("ERR_ARGS", "expected 1 to 1024 threads, got %lld", static_cast<long long>(n));
-  return Napi::Number::New(info.Env(), measure_peak(state(info).environment.isa, static_cast<int>(n)));
+  return Napi::Number::New(info.Env(), measure(state(info).environment.isa, static_cast<int>(n)));
 }
 Napi::Value copy_bandwidth(const Napi::CallbackInfo& info) { return Napi::Number::New(info.Env(), measure_copy_bandwidth()); }
 
@@ -388,7 +390,8 @@ Napi::Object init(Napi::Env env, Napi::Object exports) {
   ENTRY("power", power);
   ENTRY("describeOps", describe_ops);
   ENTRY("machine", machine);
-  ENTRY("peak", peak);
+  ENTRY("peak", peak<measure_peak>);
+  ENTRY("tilePeak", peak<measure_tile_peak>);
   ENTRY("copyBandwidth", copy_bandwidth);
 #undef ENTRY
   return exports;

@@ -12,7 +12,15 @@ const cases = (
     opCase(
       `${height}x${width}->224x224 ${filter}`,
       'preprocess',
-      () => ({ image: random([1, height, width, 3], 'uint8'), out: Tensor.empty([1, 224, 224, 3], 'uint8'), filter }),
+      () => ({
+        image: random([1, height, width, 3], 'uint8'),
+        out: Tensor.empty([1, 224, 224, 3], 'uint8'),
+        filter,
+        height: 224,
+        width: 224,
+        top: 0,
+        left: 0,
+      }),
       { against: 'copy', floor: 0 },
     ),
   ),

@@ -74,6 +74,8 @@ interface Row {
   gflops: number;
   gbytes: number;
   peak_gflops: number;
+  /** the register tile of the matrix product fed from L1, measured just behind the peak; null where memory is the bound */
+  tile_gflops: number | null;
   copy_gbytes: number | null;
   /** of the bound, by the median and by the best sample */
   share: number;
@@ -92,6 +94,7 @@ async function measureCase(c: OpBenchCase, count: number, budget: Parameters<typ
   try {
     const cost = costOf(c.op, args);
     const peak = addon().peak(count);
+    const tile = c.against === 'peak' ? addon().tilePeak(count) : null;
     const copy = c.against === 'copy' ? addon().copyBandwidth() : null;
     const seconds = await measure(c.name, () => dispatch(c.op, args), budget);
     const bound = c.against === 'peak' ? cost.flops / (peak * 1e9) : cost.bytes / (copy! * 1e9);
@@ -103,6 +106,7 @@ async function measureCase(c: OpBenchCase, count: number, budget: Parameters<typ
       gflops: cost.flops / seconds.median / 1e9,
       gbytes: cost.bytes / seconds.median / 1e9,
       peak_gflops: peak,
+      tile_gflops: tile,
       copy_gbytes: copy,
       share: bound / seconds.median,
       share_best: bound / seconds.best,
@@ -123,7 +127,7 @@ export async function runOpBench(name: string, cases: readonly OpBenchCase[]): P
   console.log(`\n${name} on ${machine.cpu}, ${machine.instructionSet}, node ${machine.node}, load ${machine.load.toFixed(1)}`);
   const rows: Row[] = [];
   const before = threads();
-  const table = new Table(['case', 'median', 'p10', 'p90', 'GFLOP/s', 'GB/s', 'bound', 'of it', 'best', '']);
+  const table = new Table(['case', 'median', 'p10', 'p90', 'GFLOP/s', 'GB/s', 'bound', 'of it', 'best', 'of tile', '']);
   try {
     for (const count of counts) {
       threads(count);
@@ -143,6 +147,7 @@ export async function runOpBench(name: string, cases: readonly OpBenchCase[]): P
           bound,
           formatShare(r.share),
           formatShare(r.share_best),
+          r.tile_gflops === null ? '' : formatShare(r.gflops / r.tile_gflops),
           r.marked ? `< ${formatShare(c.floor)}` : '',
         ]);
       }
@@ -152,7 +157,7 @@ export async function runOpBench(name: string, cases: readonly OpBenchCase[]): P
   }
   console.log(
     `\nof it: the bound (multiply-adds in registers, or a large copy, measured just before the case) divided by the median; best: by the ` +
-      `fastest sample.\nGB/s counts the least bytes the op has to move; data that fits a cache can exceed the bound.`,
+      `fastest sample;\nof tile: the median by what the register tile of the product reaches with its operands in L1, where loads cost clock.\nGB/s counts the least bytes the op has to move; data that fits a cache can exceed the bound.`,
   );
   if (options.save) console.log(`saved ${saveResults(name, machine, rows)}`);
 }

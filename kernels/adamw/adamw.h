@@ -12,6 +12,7 @@ struct AdamwArgs {
   Tensor grad;         // [T]
   Tensor exp_avg;      // [T] first moment
   Tensor exp_avg_sq;   // [T] second moment
+  Tensor weights;      // [T] bfloat16, may be absent: the copy of `param` that matrix products read, written in the same pass. Float32 only
   Tensor segments;     // [S,4] int64, segments.h
   Tensor slots;        // [K,4] this step's numbers, segments.h; a slot that is not enabled leaves its segments wholly as they are
   Tensor clip_factor;  // [1] multiplied onto the gradient. NaN (grad_norm found no finite norm): nothing at all is touched
@@ -23,6 +24,7 @@ inline constexpr Field kAdamwFields[] = {
     THEIA_TENSOR(AdamwArgs, grad, in, kReal, 1, 1),
     THEIA_TENSOR(AdamwArgs, exp_avg, inout, kReal, 1, 1),
     THEIA_TENSOR(AdamwArgs, exp_avg_sq, inout, kReal, 1, 1),
+    THEIA_OPTIONAL(AdamwArgs, weights, inout, set_of(DType::bf16), 1, 1),
     THEIA_TENSOR(AdamwArgs, segments, in, kI64, 2, 2),
     THEIA_TENSOR(AdamwArgs, slots, in, kReal, 2, 2),
     THEIA_TENSOR(AdamwArgs, clip_factor, in, kReal, 1, 1),

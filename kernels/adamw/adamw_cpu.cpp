@@ -14,14 +14,16 @@ static T rounded(T x) {
 
 template <class T>
 void adamw(const AdamwArgs& a, const Context&) {
+  check_rows("adamw", a.segments, a.slots, a.param.size[0]);
   const T clip = *a.clip_factor.ptr<T>();
   if (std::isnan(clip)) return;
   T *param = a.param.ptr<T>(), *avg = a.exp_avg.ptr<T>(), *sq = a.exp_avg_sq.ptr<T>();
   const T* grad = a.grad.ptr<T>();
+  bf16* weights = a.weights.present() ? a.weights.ptr<bf16>() : nullptr;
   const T weight = static_cast<T>(1 - a.beta1), beta2 = static_cast<T>(a.beta2), value = static_cast<T>(1 - a.beta2);
   const T eps = static_cast<T>(a.eps);
   SegmentPiece piece;
-  for (SegmentWalk walk(a.segments, a.slots, a.param.size[0], 0, a.param.size[0]); walk.next(piece);) {
+  for (SegmentWalk walk(a.segments, a.slots, 0, a.param.size[0]); walk.next(piece);) {
     const T* slot = a.slots.ptr<T>() + 4 * piece.slot;
     const T decay = piece.decay ? slot[0] : T(1), step = -slot[1], correction = slot[2];
     for (int64_t i = piece.first; i < piece.last; ++i) {
@@ -33,6 +35,7 @@ void adamw(const AdamwArgs& a, const Context&) {
       param[i] = rounded(param[i] * decay) + rounded(step * m) / denominator;
       avg[i] = m;
       sq[i] = v;
+      if (weights) weights[i] = to_bf16(static_cast<float>(param[i]));
     }
   }
 }

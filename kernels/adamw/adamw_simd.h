@@ -27,10 +27,12 @@ struct Step {
 }  // namespace
 
 void adamw(const AdamwArgs& a, const Context& context) {
+  check_rows("adamw", a.segments, a.slots, a.param.size[0]);
   const float clip = *a.clip_factor.ptr<float>();
   if (clip != clip) return;
   float *param = a.param.ptr<float>(), *avg = a.exp_avg.ptr<float>(), *sq = a.exp_avg_sq.ptr<float>();
   const float *grad = a.grad.ptr<float>(), *slots = a.slots.ptr<float>();
+  bf16* const weights = a.weights.present() ? a.weights.ptr<bf16>() : nullptr;
   const int64_t total = a.param.size[0];
   Step common;
   common.clip = set1(clip);
@@ -43,7 +45,7 @@ void adamw(const AdamwArgs& a, const Context& context) {
     const int64_t begin = chunk * kAdamwChunk, end = begin + kAdamwChunk < total ? begin + kAdamwChunk : total;
     Step step = common;
     SegmentPiece piece;
-    for (SegmentWalk walk(a.segments, a.slots, total, begin, end); walk.next(piece);) {
+    for (SegmentWalk walk(a.segments, a.slots, begin, end); walk.next(piece);) {
       const float* slot = slots + 4 * piece.slot;
       step.decay = set1(piece.decay ? slot[0] : 1.0f);
       step.step = set1(-slot[1]);
@@ -55,6 +57,7 @@ void adamw(const AdamwArgs& a, const Context& context) {
         store(param + i, p);
         store(avg + i, m);
         store(sq + i, v);
+        if (weights) store(weights + i, p);
       }
       if (i < piece.last) {
         const int n = static_cast<int>(piece.last - i);
@@ -63,6 +66,7 @@ void adamw(const AdamwArgs& a, const Context& context) {
         store_n(param + i, p, n);
         store_n(avg + i, m, n);
         store_n(sq + i, v, n);
+        if (weights) store_n(weights + i, p, n);
       }
     }
   });

@@ -5,7 +5,7 @@
 namespace theia {
 
 namespace {
-constexpr int64_t kColumns = 4;
+constexpr int64_t kColumns = kSegmentColumns;
 
 bool fits(const int64_t* row, int64_t total, int64_t slots) {
   return row[0] >= 0 && row[1] >= 0 && row[0] <= total && row[1] <= total - row[0] && row[3] >= 0 && row[3] < slots;
@@ -17,11 +17,14 @@ bool enabled(const Tensor& slots, int64_t slot) {
 }
 }  // namespace
 
-void check_segments(const char* op, const Tensor& segments, const Tensor& slots, int64_t total) {
+void check_segments(const char* op, const Tensor& segments, const Tensor& slots) {
   expect_shape(op, "segments", segments, {segments.size[0], kColumns});
   expect_contiguous(op, "segments", segments);
   expect_shape(op, "slots", slots, {slots.size[0], kColumns});
   expect_contiguous(op, "slots", slots);
+}
+
+void check_rows(const char* op, const Tensor& segments, const Tensor& slots, int64_t total) {
   int64_t free_from = 0;
   const int64_t* row = segments.ptr<int64_t>();
   for (int64_t i = 0; i < segments.size[0]; ++i, row += kColumns) {
@@ -39,8 +42,8 @@ void check_segments(const char* op, const Tensor& segments, const Tensor& slots,
   }
 }
 
-SegmentWalk::SegmentWalk(const Tensor& segments, const Tensor& slots, int64_t total, int64_t begin, int64_t end)
-    : slots_(slots), total_(total), begin_(begin), end_(end) {
+SegmentWalk::SegmentWalk(const Tensor& segments, const Tensor& slots, int64_t begin, int64_t end)
+    : slots_(slots), begin_(begin), end_(end) {
   // The first row that starts behind `begin`; the one before it may reach in.
   const int64_t* rows = segments.ptr<int64_t>();
   int64_t low = 0, high = segments.size[0];
@@ -57,9 +60,9 @@ SegmentWalk::SegmentWalk(const Tensor& segments, const Tensor& slots, int64_t to
 
 bool SegmentWalk::next(SegmentPiece& piece) {
   while (row_ < last_row_ && row_[0] < end_) {
-    const int64_t row[kColumns] = {row_[0], row_[1], row_[2], row_[3]};
+    const int64_t* const row = row_;
     row_ += kColumns;
-    if (!fits(row, total_, slots_.size[0]) || !enabled(slots_, row[3])) continue;
+    if (!enabled(slots_, row[3])) continue;
     const int64_t first = row[0] > begin_ ? row[0] : begin_, last = row[0] + row[1] < end_ ? row[0] + row[1] : end_;
     if (first >= last) continue;
     piece = {first, last, row[3], row[2] != 0};

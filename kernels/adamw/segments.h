@@ -16,14 +16,20 @@ struct SegmentPiece {
   bool decay;
 };
 
-/// Throws ERR_SHAPE for wrong tables, ERR_ARGS naming the row for wrong rows. Reads the table: it must be in host memory.
-void check_segments(const char* op, const Tensor& segments, const Tensor& slots, int64_t total);
+/// Columns of both tables.
+inline constexpr int64_t kSegmentColumns = 4;
 
-/// Walks the enabled segments of [begin, end). A row that no longer fits (the table is memory that may be written after check) counts as
-/// disabled, so nothing outside the arena is ever touched.
+/// Throws ERR_SHAPE for tables of a wrong shape. Reads no row: a device's table is not in host memory.
+void check_segments(const char* op, const Tensor& segments, const Tensor& slots);
+
+/// Throws ERR_ARGS naming the first wrong row. The CPU's kernels start with it, in a replay too: the table is memory that may have been
+/// written since. Kernels of devices cannot throw; they pass over a row that does not fit.
+void check_rows(const char* op, const Tensor& segments, const Tensor& slots, int64_t total);
+
+/// Walks the enabled segments of [begin, end), of a table whose rows were checked.
 class SegmentWalk {
  public:
-  SegmentWalk(const Tensor& segments, const Tensor& slots, int64_t total, int64_t begin, int64_t end);
+  SegmentWalk(const Tensor& segments, const Tensor& slots, int64_t begin, int64_t end);
   /// The next piece that is not empty; false at the end.
   bool next(SegmentPiece& piece);
 
@@ -31,7 +37,7 @@ class SegmentWalk {
   const int64_t* row_;
   const int64_t* last_row_;
   const Tensor& slots_;
-  int64_t total_, begin_, end_;
+  int64_t begin_, end_;
 };
 
 }  // namespace theia

@@ -9,7 +9,8 @@ namespace theia {
 
 namespace {
 
-constexpr int64_t kMaxKeys = int64_t{1} << 24;  // a key axis of stride 0 could claim any length
+constexpr int64_t kMaxKeys = int64_t{1} << 24;               // a key axis of stride 0 could claim any length
+constexpr int64_t kMaxSize = (int64_t{1} << 31) - kMaxKeys;  // of each other dimension: kernels count in 32 bits
 
 int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
@@ -28,13 +29,17 @@ void check_inputs(const char* op, const Args& a) {
   if (a.q.size[3] > kMaxHeadDim)
     fail("ERR_SHAPE", "%s: expected 'q' with at most %lld channels a head, got %s", op, static_cast<long long>(kMaxHeadDim),
          describe(a.q).c_str());
+  for (int i = 0; i < 3; ++i)
+    if (a.q.size[i] > kMaxSize)
+      fail("ERR_SHAPE", "%s: expected 'q' with at most %lld in each dimension, got %s", op, static_cast<long long>(kMaxSize),
+           describe(a.q).c_str());
   if (M < 1 || M > kMaxKeys)
     fail("ERR_SHAPE", "%s: expected 'k' with 1 to %lld tokens, got %s", op, static_cast<long long>(kMaxKeys), describe(a.k).c_str());
   expect_contiguous(op, "q", a.q, 1);
   expect_tokens(op, "k", a.k, a.q, M);
   expect_tokens(op, "v", a.v, a.q, M);
   expect_tokens(op, "out", a.out, a.q, N);
-  expect_dtype(op, "lse", a.lse, a.q.dtype);
+  expect_dtype(op, "lse", a.lse, a.q.dtype == DType::bf16 ? DType::f32 : a.q.dtype);
   expect_shape(op, "lse", a.lse, {a.q.size[0], a.q.size[2], N});
   expect_contiguous(op, "lse", a.lse);
   if (!std::isfinite(a.scale)) fail("ERR_ARGS", "%s: expected 'scale' as a finite number, got %g", op, a.scale);
@@ -57,6 +62,11 @@ int64_t bytes_of_plan(const AttentionPlan& p, int64_t heads, int64_t threads) {
 template <class Args>
 double products(const Args& a) {
   return 2.0 * static_cast<double>(a.q.numel()) * static_cast<double>(a.k.size[1]);
+}
+
+template <class Args>
+double bytes_of_lse(const Args& a) {
+  return static_cast<double>(a.lse.numel()) * bytes_of(a.lse.dtype);
 }
 
 }  // namespace
@@ -106,10 +116,10 @@ int64_t workspace(const AttentionGradArgs& a, int threads) { return bytes_of_pla
 double flops(const AttentionArgs& a) { return 2 * products(a); }
 double flops(const AttentionGradArgs& a) { return 5 * products(a); }
 double bytes(const AttentionArgs& a) {
-  return static_cast<double>(2 * a.q.numel() + 2 * a.k.numel() + a.lse.numel()) * bytes_of(a.q.dtype);
+  return static_cast<double>(2 * a.q.numel() + 2 * a.k.numel()) * bytes_of(a.q.dtype) + bytes_of_lse(a);
 }
 double bytes(const AttentionGradArgs& a) {
-  return static_cast<double>(4 * a.q.numel() + 4 * a.k.numel() + a.lse.numel()) * bytes_of(a.q.dtype);
+  return static_cast<double>(4 * a.q.numel() + 4 * a.k.numel()) * bytes_of(a.q.dtype) + bytes_of_lse(a);
 }
 
 }  // namespace theia

@@ -14,14 +14,15 @@ struct AttentionArgs {
   Tensor k;    // [B,M,H,hd]
   Tensor v;    // [B,M,H,hd]
   Tensor out;  // [B,N,H,hd]
-  Tensor lse;  // [B,H,N] packed: log Σ exp of the scaled scores of a row, all that backward needs to make the probabilities again
+  Tensor lse;  // [B,H,N] packed: log Σ exp of the scaled scores of a row, all that backward needs to make the probabilities again; float32
+               // where the others are bfloat16
   double scale;
 };
 
 inline constexpr Field kAttentionFields[] = {
-    THEIA_TENSOR(AttentionArgs, q, in, kReal, 4, 4),      THEIA_TENSOR(AttentionArgs, k, in, kReal, 4, 4),
-    THEIA_TENSOR(AttentionArgs, v, in, kReal, 4, 4),      THEIA_TENSOR(AttentionArgs, out, out, kReal, 4, 4),
-    THEIA_TENSOR(AttentionArgs, lse, saved, kReal, 3, 3), THEIA_FLOAT(AttentionArgs, scale),
+    THEIA_TENSOR(AttentionArgs, q, in, kActivation, 4, 4), THEIA_TENSOR(AttentionArgs, k, in, kActivation, 4, 4),
+    THEIA_TENSOR(AttentionArgs, v, in, kActivation, 4, 4), THEIA_TENSOR(AttentionArgs, out, out, kActivation, 4, 4),
+    THEIA_TENSOR(AttentionArgs, lse, saved, kReal, 3, 3),  THEIA_FLOAT(AttentionArgs, scale),
 };
 
 struct AttentionGradArgs {
@@ -38,11 +39,11 @@ struct AttentionGradArgs {
 };
 
 inline constexpr Field kAttentionGradFields[] = {
-    THEIA_TENSOR(AttentionGradArgs, q, in, kReal, 4, 4),   THEIA_TENSOR(AttentionGradArgs, k, in, kReal, 4, 4),
-    THEIA_TENSOR(AttentionGradArgs, v, in, kReal, 4, 4),   THEIA_TENSOR(AttentionGradArgs, out, in, kReal, 4, 4),
-    THEIA_TENSOR(AttentionGradArgs, lse, in, kReal, 3, 3), THEIA_TENSOR(AttentionGradArgs, dout, in, kReal, 4, 4),
-    THEIA_TENSOR(AttentionGradArgs, dq, out, kReal, 4, 4), THEIA_TENSOR(AttentionGradArgs, dk, out, kReal, 4, 4),
-    THEIA_TENSOR(AttentionGradArgs, dv, out, kReal, 4, 4), THEIA_FLOAT(AttentionGradArgs, scale),
+    THEIA_TENSOR(AttentionGradArgs, q, in, kActivation, 4, 4),   THEIA_TENSOR(AttentionGradArgs, k, in, kActivation, 4, 4),
+    THEIA_TENSOR(AttentionGradArgs, v, in, kActivation, 4, 4),   THEIA_TENSOR(AttentionGradArgs, out, in, kActivation, 4, 4),
+    THEIA_TENSOR(AttentionGradArgs, lse, in, kReal, 3, 3),       THEIA_TENSOR(AttentionGradArgs, dout, in, kActivation, 4, 4),
+    THEIA_TENSOR(AttentionGradArgs, dq, out, kActivation, 4, 4), THEIA_TENSOR(AttentionGradArgs, dk, out, kActivation, 4, 4),
+    THEIA_TENSOR(AttentionGradArgs, dv, out, kActivation, 4, 4), THEIA_FLOAT(AttentionGradArgs, scale),
 };
 
 void check(const AttentionArgs& a);

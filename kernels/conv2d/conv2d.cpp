@@ -71,7 +71,7 @@ void check(const Conv2dArgs& a) {
   expect_shape("conv2d", "residual", a.residual, {a.y.size[0], a.y.size[1], a.y.size[2], a.y.size[3]});
   check_map("conv2d", "residual", a.residual);
   expect_dtype("conv2d", "packed", a.packed, a.x.dtype);
-  expect_dtype("conv2d", "bias", a.bias, a.x.dtype);
+  expect_dtype("conv2d", "bias", a.bias, sum_dtype(a.x.dtype));
   expect_dtype("conv2d", "residual", a.residual, a.x.dtype);
 }
 
@@ -79,9 +79,7 @@ int64_t workspace(const Conv2dArgs& a, int threads) {
   return a.x.dtype == DType::f32 ? gather_workspace(forward_product(a), window_of(a), threads) : 0;
 }
 double flops(const Conv2dArgs& a) { return product_flops(a.y, a.w); }
-double bytes(const Conv2dArgs& a) {
-  return bytes_of(a.x.dtype) * (count_of(a.x) + count_of(a.w) + count_of(a.bias) + count_of(a.residual) + count_of(a.y));
-}
+double bytes(const Conv2dArgs& a) { return bytes_in(a.x) + bytes_in(a.w) + bytes_in(a.bias) + bytes_in(a.residual) + bytes_in(a.y); }
 
 void check(const Conv2dGradArgs& a) {
   check_common("conv2d_grad", a.x, a.w, "dy", a.dy, a.stride, a.padding);
@@ -101,9 +99,8 @@ double flops(const Conv2dGradArgs& a) {
   return product_flops(a.dy, a.w) * (a.dx.present() + a.dw.present()) + (a.dbias.present() ? count_of(a.dy) : 0);
 }
 double bytes(const Conv2dGradArgs& a) {
-  const double read = count_of(a.dy) + count_of(a.y) + (a.dx.present() ? count_of(a.w) : 0) + (a.dw.present() ? count_of(a.x) : 0);
-  const double written = count_of(a.dx) + (1 + (a.accumulate != 0)) * (count_of(a.dw) + count_of(a.dbias));
-  return bytes_of(a.x.dtype) * (read + written);
+  const double read = bytes_in(a.dy) + bytes_in(a.y) + (a.dx.present() ? bytes_in(a.w) : 0) + (a.dw.present() ? bytes_in(a.x) : 0);
+  return read + bytes_in(a.dx) + (1 + (a.accumulate != 0)) * (bytes_in(a.dw) + bytes_in(a.dbias));
 }
 
 }  // namespace theia

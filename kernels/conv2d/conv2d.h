@@ -1,4 +1,5 @@
-// y = act(conv(x, w) + bias + residual) on channel-last maps, and its gradient.
+// y = act(conv(x, w) + bias + residual) on channel-last maps, and its gradient. All maps and w have one type; bias, dw and dbias have the
+// type of sums: the same, and float32 where that is bfloat16.
 #pragma once
 #include "kernels/conv2d/window.h"
 #include "kernels/core/context.h"
@@ -18,12 +19,12 @@ struct Conv2dArgs {
 };
 
 inline constexpr Field kConv2dFields[] = {
-    THEIA_TENSOR(Conv2dArgs, x, in, kReal, 4, 4),
-    THEIA_TENSOR(Conv2dArgs, w, in, kReal, 4, 4),
+    THEIA_TENSOR(Conv2dArgs, x, in, kActivation, 4, 4),
+    THEIA_TENSOR(Conv2dArgs, w, in, kActivation, 4, 4),
     THEIA_OPTIONAL(Conv2dArgs, packed, in, kReal, 1, 1),
     THEIA_OPTIONAL(Conv2dArgs, bias, in, kReal, 1, 1),
-    THEIA_OPTIONAL(Conv2dArgs, residual, in, kReal, 4, 4),
-    THEIA_SHARING(Conv2dArgs, y, out, kReal, 4, 4, "residual"),
+    THEIA_OPTIONAL(Conv2dArgs, residual, in, kActivation, 4, 4),
+    THEIA_SHARING(Conv2dArgs, y, out, kActivation, 4, 4, "residual"),
     THEIA_INT(Conv2dArgs, stride),
     THEIA_INT(Conv2dArgs, padding),
     THEIA_CHOICE(Conv2dArgs, activation, "none|relu"),
@@ -44,12 +45,12 @@ struct Conv2dGradArgs {
 };
 
 inline constexpr Field kConv2dGradFields[] = {
-    THEIA_TENSOR(Conv2dGradArgs, x, in, kReal, 4, 4),
-    THEIA_TENSOR(Conv2dGradArgs, w, in, kReal, 4, 4),
+    THEIA_TENSOR(Conv2dGradArgs, x, in, kActivation, 4, 4),
+    THEIA_TENSOR(Conv2dGradArgs, w, in, kActivation, 4, 4),
     THEIA_OPTIONAL(Conv2dGradArgs, packed, in, kReal, 1, 1),
-    THEIA_TENSOR(Conv2dGradArgs, dy, in, kReal, 4, 4),
-    THEIA_OPTIONAL(Conv2dGradArgs, y, in, kReal, 4, 4),
-    THEIA_OPTIONAL(Conv2dGradArgs, dx, out, kReal, 4, 4),
+    THEIA_TENSOR(Conv2dGradArgs, dy, in, kActivation, 4, 4),
+    THEIA_OPTIONAL(Conv2dGradArgs, y, in, kActivation, 4, 4),
+    THEIA_OPTIONAL(Conv2dGradArgs, dx, out, kActivation, 4, 4),
     THEIA_OPTIONAL(Conv2dGradArgs, dw, accumulate, kReal, 4, 4),
     THEIA_OPTIONAL(Conv2dGradArgs, dbias, accumulate, kReal, 1, 1),
     THEIA_INT(Conv2dGradArgs, stride),

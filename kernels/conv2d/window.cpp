@@ -7,6 +7,8 @@
 
 namespace theia {
 
+DType sum_dtype(DType map) { return map == DType::bf16 ? DType::f32 : map; }
+
 void check_scalars(const char* op, int64_t stride, int64_t padding) {
   if (stride < 1 || stride > kMaxReach)
     fail("ERR_ARGS", "%s: expected 'stride' in 1 to %lld, got %lld", op, static_cast<long long>(kMaxReach), static_cast<long long>(stride));
@@ -17,10 +19,16 @@ void check_scalars(const char* op, int64_t stride, int64_t padding) {
 
 void check_map(const char* op, const char* field, const Tensor& t) {
   if (!t.present()) return;
-  // A view may repeat its elements, so sizes are not bounded by memory; below 2^31 no arithmetic on them overflows.
-  for (int i = 0; i < t.rank; ++i)
-    if (t.size[i] < 1 || t.size[i] >= int64_t{1} << 31)
-      fail("ERR_SHAPE", "%s: expected '%s' with every size in 1 to 2^31 - 1, got %s", op, field, describe(t).c_str());
+  // A view may repeat its elements, so sizes are not bounded by memory; below 2^31 no arithmetic on them overflows, and a device can count
+  // positions in 32 bits.
+  constexpr int64_t kMost = (int64_t{1} << 31) - 1;
+  int64_t positions = 1;
+  for (int i = 0; i < t.rank; ++i) {
+    if (t.size[i] < 1 || t.size[i] > kMost || (i < 3 && t.size[i] > kMost / positions))
+      fail("ERR_SHAPE", "%s: expected '%s' with every size and the product of the first three in 1 to 2^31 - 1, got %s", op, field,
+           describe(t).c_str());
+    positions *= t.size[i];
+  }
   expect_contiguous(op, field, t, 1);
 }
 
@@ -40,8 +48,8 @@ void check_panels(const char* op, const Tensor& panels, const Tensor& w, bool ba
 
 void check_gradients(const char* op, const Tensor& x, const Tensor& w, const Tensor& dy, const Tensor& y, const Tensor& dx,
                      const Tensor& dw, const Tensor& dbias, bool relu) {
-  for (auto [field, t] : {std::pair{"y", &y}, std::pair{"dx", &dx}, std::pair{"dw", &dw}, std::pair{"dbias", &dbias}})
-    expect_dtype(op, field, *t, x.dtype);
+  for (auto [field, t] : {std::pair{"y", &y}, std::pair{"dx", &dx}}) expect_dtype(op, field, *t, x.dtype);
+  for (auto [field, t] : {std::pair{"dw", &dw}, std::pair{"dbias", &dbias}}) expect_dtype(op, field, *t, sum_dtype(x.dtype));
   expect_shape(op, "dx", dx, {x.size[0], x.size[1], x.size[2], x.size[3]});
   check_map(op, "dx", dx);
   expect_shape(op, "dw", dw, {w.size[0], w.size[1], w.size[2], w.size[3]});
@@ -64,5 +72,6 @@ double product_flops(const Tensor& small, const Tensor& w) {
 }
 
 double count_of(const Tensor& t) { return t.present() ? static_cast<double>(t.numel()) : 0; }
+double bytes_in(const Tensor& t) { return count_of(t) * bytes_of(t.dtype); }
 
 }  // namespace theia

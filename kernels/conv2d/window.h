@@ -17,9 +17,12 @@ struct Window {
 /// Window sizes, stride and padding up to this: sums of a few of them fit the 16 bits that a tap's offset has in a Gemm.
 inline constexpr int64_t kMaxReach = 8192;
 
+/// The type of bias, dw and dbias beside maps of this type.
+DType sum_dtype(DType map);
+
 /// ERR_ARGS unless stride is 1 to kMaxReach and padding 0 to kMaxReach.
 void check_scalars(const char* op, int64_t stride, int64_t padding);
-/// A map [B,H,W,C] as the kernels need it: positive sizes, channels packed. Absent tensors pass. ERR_SHAPE.
+/// A map [B,H,W,C] as the kernels need it: positive sizes, fewer than 2^31 positions, channels packed. Absent tensors pass. ERR_SHAPE.
 void check_map(const char* op, const char* field, const Tensor& t);
 /// Weights [O,kh,kw,I] of positive sizes and packed. Absent tensors pass. ERR_SHAPE.
 void check_weights(const char* op, const char* field, const Tensor& w);
@@ -30,8 +33,9 @@ void check_gradients(const char* op, const Tensor& x, const Tensor& w, const Ten
                      const Tensor& dw, const Tensor& dbias, bool relu);
 /// 2 · positions · taps · O · I: what a product over the small map counts as, taps outside the big map included.
 double product_flops(const Tensor& small, const Tensor& w);
-/// Elements, 0 if absent.
+/// Elements and bytes, 0 if absent.
 double count_of(const Tensor& t);
+double bytes_in(const Tensor& t);
 
 /// A product that writes one map from the other through the window.
 struct Gather {

@@ -1,5 +1,6 @@
 // y = act(conv_transpose(x, w) + bias) on channel-last maps, and its gradient:
 //   y[iy·stride − padding + ky][ix·stride − padding + kx][o] += x[iy][ix][i] · w[o][ky][kx][i]
+// All maps and w have one type; bias, dw and dbias have the type of sums: the same, and float32 where that is bfloat16.
 #pragma once
 #include "kernels/conv2d/window.h"
 #include "kernels/core/context.h"
@@ -18,11 +19,11 @@ struct ConvTranspose2dArgs {
 };
 
 inline constexpr Field kConvTranspose2dFields[] = {
-    THEIA_TENSOR(ConvTranspose2dArgs, x, in, kReal, 4, 4),
-    THEIA_TENSOR(ConvTranspose2dArgs, w, in, kReal, 4, 4),
+    THEIA_TENSOR(ConvTranspose2dArgs, x, in, kActivation, 4, 4),
+    THEIA_TENSOR(ConvTranspose2dArgs, w, in, kActivation, 4, 4),
     THEIA_OPTIONAL(ConvTranspose2dArgs, packed, in, kReal, 1, 1),
     THEIA_OPTIONAL(ConvTranspose2dArgs, bias, in, kReal, 1, 1),
-    THEIA_TENSOR(ConvTranspose2dArgs, y, out, kReal, 4, 4),
+    THEIA_TENSOR(ConvTranspose2dArgs, y, out, kActivation, 4, 4),
     THEIA_INT(ConvTranspose2dArgs, stride),
     THEIA_INT(ConvTranspose2dArgs, padding),
     THEIA_INT(ConvTranspose2dArgs, output_padding),
@@ -44,12 +45,12 @@ struct ConvTranspose2dGradArgs {
 };
 
 inline constexpr Field kConvTranspose2dGradFields[] = {
-    THEIA_TENSOR(ConvTranspose2dGradArgs, x, in, kReal, 4, 4),
-    THEIA_TENSOR(ConvTranspose2dGradArgs, w, in, kReal, 4, 4),
+    THEIA_TENSOR(ConvTranspose2dGradArgs, x, in, kActivation, 4, 4),
+    THEIA_TENSOR(ConvTranspose2dGradArgs, w, in, kActivation, 4, 4),
     THEIA_OPTIONAL(ConvTranspose2dGradArgs, packed, in, kReal, 1, 1),
-    THEIA_TENSOR(ConvTranspose2dGradArgs, dy, in, kReal, 4, 4),
-    THEIA_OPTIONAL(ConvTranspose2dGradArgs, y, in, kReal, 4, 4),
-    THEIA_OPTIONAL(ConvTranspose2dGradArgs, dx, out, kReal, 4, 4),
+    THEIA_TENSOR(ConvTranspose2dGradArgs, dy, in, kActivation, 4, 4),
+    THEIA_OPTIONAL(ConvTranspose2dGradArgs, y, in, kActivation, 4, 4),
+    THEIA_OPTIONAL(ConvTranspose2dGradArgs, dx, out, kActivation, 4, 4),
     THEIA_OPTIONAL(ConvTranspose2dGradArgs, dw, accumulate, kReal, 4, 4),
     THEIA_OPTIONAL(ConvTranspose2dGradArgs, dbias, accumulate, kReal, 1, 1),
     THEIA_INT(ConvTranspose2dGradArgs, stride),

@@ -9,7 +9,8 @@ namespace {
 bool converts(DType src, DType dst) {
   if (src == dst) return true;
   if (src == DType::i32 || src == DType::i64) return false;
-  return dst == DType::f32 || dst == DType::f64 || (src == DType::f32 && (dst == DType::bf16 || dst == DType::f16));
+  const bool to_half = dst == DType::bf16 || dst == DType::f16;
+  return dst == DType::f32 || dst == DType::f64 || (to_half && (src == DType::f32 || src == DType::bf16 || src == DType::f16));
 }
 
 /// Elements of src that are read: a repeated dimension counts once.

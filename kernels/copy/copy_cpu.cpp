@@ -28,9 +28,9 @@ D convert(S v) {
   if constexpr (std::is_same_v<S, D>)
     return v;
   else if constexpr (std::is_same_v<D, bf16>)
-    return to_bf16(v);
+    return to_bf16(static_cast<float>(to_float(v)));
   else if constexpr (std::is_same_v<D, f16>)
-    return to_f16(v);
+    return to_f16(static_cast<float>(to_float(v)));
   else if constexpr (std::is_same_v<S, bf16> || std::is_same_v<S, f16>)
     return static_cast<D>(to_float(v));
   else
@@ -108,9 +108,9 @@ CopyKernels plain_copy(DType src, DType dst, bool accumulate) {
     case DType::f64:
       return to_real<double>(dst, accumulate);
     case DType::bf16:
-      return to_real<bf16>(dst, accumulate);
+      return dst == DType::f16 ? of<bf16, f16>() : to_real<bf16>(dst, accumulate);
     case DType::f16:
-      return to_real<f16>(dst, accumulate);
+      return dst == DType::bf16 ? of<f16, bf16>() : to_real<f16>(dst, accumulate);
     case DType::u8:
       return to_real<uint8_t>(dst, accumulate);
     default:

@@ -48,23 +48,26 @@ float cpu::fma_burst(int64_t rounds, float factor, float term) {
   return sum[0];
 }
 
-double measure_peak(Isa isa, int threads) {
-  const Burst burst = burst_of(isa);
+double best_rate(int threads, double flops, const std::function<float()>& burst) {
   constexpr double kBudget = 0.020;
-  constexpr int64_t kRounds = 1 << 14;  // 12 MFLOP of AVX-512: about 50 us, so that a lost time slice spoils one burst and not all
-  constexpr int64_t kChunks = 16;       // a thread
+  constexpr int64_t kChunks = 16;  // a thread
   Pool pool(threads);
-  std::atomic<float> sink = 0;  // keeps the bursts from being left out
+  std::atomic<float> sink = 0;
   double best = 0;
   const Clock::time_point start = Clock::now();
-  // x = x/2 + 1/2 tends to 1: no overflow, no subnormal.
   do {
     const Clock::time_point begin = Clock::now();
-    pool.run(kChunks * threads, [&](int64_t, int) { sink.store(burst.run(kRounds, 0.5f, 0.5f), std::memory_order_relaxed); });
-    const double flops = static_cast<double>(kRounds) * burst.flops * static_cast<double>(kChunks) * threads;
-    best = std::max(best, flops / seconds_since(begin) / 1e9);
+    pool.run(kChunks * threads, [&](int64_t, int) { sink.store(burst(), std::memory_order_relaxed); });
+    best = std::max(best, flops * static_cast<double>(kChunks) * threads / seconds_since(begin) / 1e9);
   } while (seconds_since(start) < kBudget);
   return best;
+}
+
+double measure_peak(Isa isa, int threads) {
+  const Burst burst = burst_of(isa);
+  constexpr int64_t kRounds = 1 << 14;
+  // x = x/2 + 1/2 tends to 1: no overflow, no subnormal.
+  return best_rate(threads, static_cast<double>(kRounds) * burst.flops, [&] { return burst.run(kRounds, 0.5f, 0.5f); });
 }
 
 double measure_copy_bandwidth() {

@@ -12,6 +12,9 @@ namespace {
 constexpr double kEps = 1e-12;
 constexpr int64_t kChunk = 1 << 14;  // elements: 96 KB of p and bfloat16 t, far more work than the hand-out, and many chunks a sample
 
+/// What stands beside p: float64 with float64, float32 with float32 and bfloat16.
+DType real_of(const Tensor& p) { return p.dtype == DType::f64 ? DType::f64 : DType::f32; }
+
 template <class Args>
 void check_common(const char* op, const Args& a) {
   const int64_t samples = a.p.size[0], positions = a.p.size[1], channels = a.p.size[2];
@@ -23,7 +26,7 @@ void check_common(const char* op, const Args& a) {
   if (a.mean.present() != a.std.present())
     fail("ERR_ARGS", "%s: expected 'mean' and 'std' together or neither, got only '%s'", op, a.mean.present() ? "mean" : "std");
   for (auto [field, t] : {std::pair{"mean", &a.mean}, std::pair{"std", &a.std}}) {
-    expect_dtype(op, field, *t, a.p.dtype);
+    expect_dtype(op, field, *t, real_of(a.p));
     expect_shape(op, field, *t, {channels});
     expect_contiguous(op, field, *t);
   }
@@ -58,17 +61,17 @@ void put_real(const Tensor& t, int64_t i, double x) {
 
 void check(const DistillLossArgs& a) {
   check_common("distill_loss", a);
-  expect_dtype("distill_loss", "terms", a.terms, a.p.dtype);
+  expect_dtype("distill_loss", "terms", a.terms, real_of(a.p));
   expect_shape("distill_loss", "terms", a.terms, {3});
   expect_contiguous("distill_loss", "terms", a.terms);
 }
 
 void check(const DistillLossGradArgs& a) {
   check_common("distill_loss_grad", a);
-  expect_dtype("distill_loss_grad", "weights", a.weights, a.p.dtype);
+  expect_dtype("distill_loss_grad", "weights", a.weights, real_of(a.p));
   expect_shape("distill_loss_grad", "weights", a.weights, {3});
   expect_contiguous("distill_loss_grad", "weights", a.weights);
-  expect_dtype("distill_loss_grad", "dp", a.dp, a.p.dtype);
+  if (a.p.dtype == DType::f64 || a.dp.dtype != DType::bf16) expect_dtype("distill_loss_grad", "dp", a.dp, real_of(a.p));
   expect_shape("distill_loss_grad", "dp", a.dp, {a.p.size[0], a.p.size[1], a.p.size[2]});
   expect_contiguous("distill_loss_grad", "dp", a.dp);
 }
@@ -125,6 +128,8 @@ int64_t workspace(const DistillLossGradArgs&, int) { return 0; }
 double flops(const DistillLossArgs& a) { return (a.mean.present() ? 16.0 : 14.0) * static_cast<double>(a.p.numel()); }
 double flops(const DistillLossGradArgs& a) { return (a.mean.present() ? 12.0 : 10.0) * static_cast<double>(a.p.numel()); }
 double bytes(const DistillLossArgs& a) { return static_cast<double>(a.p.numel()) * (bytes_of(a.p.dtype) + bytes_of(a.t.dtype)); }
-double bytes(const DistillLossGradArgs& a) { return static_cast<double>(a.p.numel()) * (2 * bytes_of(a.p.dtype) + bytes_of(a.t.dtype)); }
+double bytes(const DistillLossGradArgs& a) {
+  return static_cast<double>(a.p.numel()) * (bytes_of(a.p.dtype) + bytes_of(a.dp.dtype) + bytes_of(a.t.dtype));
+}
 
 }  // namespace theia

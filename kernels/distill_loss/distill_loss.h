@@ -12,7 +12,7 @@
 namespace theia {
 
 struct DistillLossArgs {
-  Tensor p;      // [B,P,C] prediction, packed
+  Tensor p;      // [B,P,C] prediction, packed. bfloat16 on devices alone: all sums and statistics are then float32 and up
   Tensor t;      // [B,P,C] the teacher's raw features, each sample packed (samples may lie apart); float64 only where p is
   Tensor mean;   // [C] per channel; absent together with std: t is taken as it is
   Tensor std;    // [C]
@@ -23,20 +23,24 @@ struct DistillLossArgs {
 struct DistillLossGradArgs {
   Tensor p, t, mean, std, stats;  // as in forward
   Tensor weights;                 // [3] d loss / d terms
-  Tensor dp;                      // [B,P,C] packed; may be the memory of p. All NaN for a sample whose stats are not finite
+  Tensor dp;                      // [B,P,C] packed; may be the memory of p, and on devices be float32 or bfloat16 whatever p is.
+                                  // All NaN for a sample whose stats are not finite
 };
 
 inline constexpr Field kDistillLossFields[] = {
-    THEIA_TENSOR(DistillLossArgs, p, in, kReal, 3, 3),      THEIA_TENSOR(DistillLossArgs, t, in, kStored, 3, 3),
-    THEIA_OPTIONAL(DistillLossArgs, mean, in, kReal, 1, 1), THEIA_OPTIONAL(DistillLossArgs, std, in, kReal, 1, 1),
-    THEIA_TENSOR(DistillLossArgs, terms, out, kReal, 1, 1), THEIA_TENSOR(DistillLossArgs, stats, saved, kF64, 2, 2),
+    THEIA_TENSOR(DistillLossArgs, p, in, kActivation, 3, 3), THEIA_TENSOR(DistillLossArgs, t, in, kStored, 3, 3),
+    THEIA_OPTIONAL(DistillLossArgs, mean, in, kReal, 1, 1),  THEIA_OPTIONAL(DistillLossArgs, std, in, kReal, 1, 1),
+    THEIA_TENSOR(DistillLossArgs, terms, out, kReal, 1, 1),  THEIA_TENSOR(DistillLossArgs, stats, saved, kF64, 2, 2),
 };
 
 inline constexpr Field kDistillLossGradFields[] = {
-    THEIA_TENSOR(DistillLossGradArgs, p, in, kReal, 3, 3),         THEIA_TENSOR(DistillLossGradArgs, t, in, kStored, 3, 3),
-    THEIA_OPTIONAL(DistillLossGradArgs, mean, in, kReal, 1, 1),    THEIA_OPTIONAL(DistillLossGradArgs, std, in, kReal, 1, 1),
-    THEIA_TENSOR(DistillLossGradArgs, stats, in, kF64, 2, 2),      THEIA_TENSOR(DistillLossGradArgs, weights, in, kReal, 1, 1),
-    THEIA_SHARING(DistillLossGradArgs, dp, out, kReal, 3, 3, "p"),
+    THEIA_TENSOR(DistillLossGradArgs, p, in, kActivation, 3, 3),
+    THEIA_TENSOR(DistillLossGradArgs, t, in, kStored, 3, 3),
+    THEIA_OPTIONAL(DistillLossGradArgs, mean, in, kReal, 1, 1),
+    THEIA_OPTIONAL(DistillLossGradArgs, std, in, kReal, 1, 1),
+    THEIA_TENSOR(DistillLossGradArgs, stats, in, kF64, 2, 2),
+    THEIA_TENSOR(DistillLossGradArgs, weights, in, kReal, 1, 1),
+    THEIA_SHARING(DistillLossGradArgs, dp, out, kActivation, 3, 3, "p"),
 };
 
 void check(const DistillLossArgs& a);

@@ -28,6 +28,7 @@ double squares(const float* x, int64_t count) {
 }  // namespace
 
 void grad_norm(const GradNormArgs& a, const Context& context) {
+  check_rows("grad_norm", a.segments, a.slots, a.grad.size[0]);
   const float* grad = a.grad.ptr<float>();
   double* sums = reinterpret_cast<double*>(context.workspace);
   const int64_t total = a.grad.size[0];
@@ -35,8 +36,7 @@ void grad_norm(const GradNormArgs& a, const Context& context) {
     const int64_t begin = chunk * kGradNormChunk, end = begin + kGradNormChunk < total ? begin + kGradNormChunk : total;
     double sum = 0;
     SegmentPiece piece;
-    for (SegmentWalk walk(a.segments, a.slots, total, begin, end); walk.next(piece);)
-      sum += squares(grad + piece.first, piece.last - piece.first);
+    for (SegmentWalk walk(a.segments, a.slots, begin, end); walk.next(piece);) sum += squares(grad + piece.first, piece.last - piece.first);
     sums[chunk] = sum;
   });
   grad_norm_finish(a, sums);

@@ -15,11 +15,12 @@ struct LayernormArgs {
   double eps;
 };
 
+// On devices x and y (and dy, add, dx) may each be float32 or bfloat16; statistics and parameters are float32 with both of them.
 inline constexpr Field kLayernormFields[] = {
-    THEIA_TENSOR(LayernormArgs, x, in, kReal, 2, 2),
+    THEIA_TENSOR(LayernormArgs, x, in, kActivation, 2, 2),
     THEIA_TENSOR(LayernormArgs, gamma, in, kReal, 1, 1),
     THEIA_TENSOR(LayernormArgs, beta, in, kReal, 1, 1),
-    THEIA_TENSOR(LayernormArgs, y, out, kReal, 2, 2),
+    THEIA_TENSOR(LayernormArgs, y, out, kActivation, 2, 2),
     THEIA_OPTIONAL(LayernormArgs, mean, saved, kReal, 1, 1),
     THEIA_OPTIONAL(LayernormArgs, rstd, saved, kReal, 1, 1),
     THEIA_FLOAT(LayernormArgs, eps),
@@ -39,13 +40,13 @@ struct LayernormGradArgs {
 };
 
 inline constexpr Field kLayernormGradFields[] = {
-    THEIA_TENSOR(LayernormGradArgs, x, in, kReal, 2, 2),
+    THEIA_TENSOR(LayernormGradArgs, x, in, kActivation, 2, 2),
     THEIA_TENSOR(LayernormGradArgs, gamma, in, kReal, 1, 1),
     THEIA_TENSOR(LayernormGradArgs, mean, in, kReal, 1, 1),
     THEIA_TENSOR(LayernormGradArgs, rstd, in, kReal, 1, 1),
-    THEIA_TENSOR(LayernormGradArgs, dy, in, kReal, 2, 2),
-    THEIA_OPTIONAL(LayernormGradArgs, add, in, kReal, 2, 2),
-    THEIA_SHARING(LayernormGradArgs, dx, out, kReal, 2, 2, "add"),
+    THEIA_TENSOR(LayernormGradArgs, dy, in, kActivation, 2, 2),
+    THEIA_OPTIONAL(LayernormGradArgs, add, in, kActivation, 2, 2),
+    THEIA_SHARING(LayernormGradArgs, dx, out, kActivation, 2, 2, "add"),
     THEIA_OPTIONAL(LayernormGradArgs, dgamma, accumulate, kReal, 1, 1),
     THEIA_OPTIONAL(LayernormGradArgs, dbeta, accumulate, kReal, 1, 1),
     THEIA_FLAG(LayernormGradArgs, accumulate),

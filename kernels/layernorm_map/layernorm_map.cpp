@@ -15,7 +15,7 @@ void expect_both(const char* op, const char* first, const Tensor& a, const char*
     fail("ERR_ARGS", "%s: expected '%s' and '%s' together or neither, got only '%s'", op, first, second, a.present() ? first : second);
 }
 
-/// A packed tensor of the dtype of x and of this shape.
+/// A packed tensor of this dtype and shape.
 void expect_packed(const char* op, const char* field, const Tensor& t, DType dtype, std::initializer_list<int64_t> shape) {
   expect_dtype(op, field, t, dtype);
   expect_shape(op, field, t, shape);
@@ -26,7 +26,17 @@ void expect_length(const char* op, const Tensor& x) {
   if (x.size[1] < 1) fail("ERR_SHAPE", "%s: expected 'x' with at least one element a sample, got %s", op, describe(x).c_str());
 }
 
+/// An activation that goes with x: float64 with float64, else float32 or, where the backend takes it, bfloat16.
+void expect_activation(const char* op, const char* field, const Tensor& t, const Tensor& x) {
+  if ((t.dtype == DType::f64) == (x.dtype == DType::f64)) return;
+  expect_dtype(op, field, t, x.dtype);
+}
+
+/// Statistics and parameters: float64 with float64, else float32.
+DType precise(const Tensor& x) { return x.dtype == DType::f64 ? DType::f64 : DType::f32; }
+
 double elements(const Tensor& t) { return t.present() ? static_cast<double>(t.numel()) : 0; }
+double size_of(const Tensor& t) { return elements(t) * bytes_of(t.dtype); }
 
 }  // namespace
 
@@ -54,11 +64,12 @@ MapTotal combine_means(const MapPartial* runs, int64_t length) {
 void check(const LayernormMapArgs& a) {
   constexpr const char* op = "layernorm_map";
   const int64_t batch = a.x.size[0], length = a.x.size[1];
-  const DType dtype = a.x.dtype;
+  const DType dtype = precise(a.x);
   expect_length(op, a.x);
+  expect_activation(op, "y", a.y, a.x);
   if (!(a.eps >= 0) || !std::isfinite(a.eps)) fail("ERR_ARGS", "%s: expected 'eps' as a number of at least 0, got %g", op, a.eps);
   expect_both(op, "mean", a.mean, "rstd", a.rstd);
-  for (auto [field, t] : {std::pair{"x", &a.x}, {"y", &a.y}}) expect_packed(op, field, *t, dtype, {batch, length});
+  for (auto [field, t] : {std::pair{"x", &a.x}, {"y", &a.y}}) expect_packed(op, field, *t, t->dtype, {batch, length});
   for (auto [field, t] : {std::pair{"gamma", &a.gamma}, {"beta", &a.beta}}) expect_packed(op, field, *t, dtype, {length});
   for (auto [field, t] : {std::pair{"mean", &a.mean}, {"rstd", &a.rstd}}) expect_packed(op, field, *t, dtype, {batch});
 }
@@ -72,16 +83,17 @@ static int64_t statistics_bytes(const Tensor& x) {
 int64_t workspace(const LayernormMapArgs& a, int) { return statistics_bytes(a.x); }
 double flops(const LayernormMapArgs& a) { return 8.0 * elements(a.x); }
 double bytes(const LayernormMapArgs& a) {
-  return (2.0 * elements(a.x) + elements(a.gamma) + elements(a.beta) + elements(a.mean) + elements(a.rstd)) * bytes_of(a.x.dtype);
+  return size_of(a.x) + size_of(a.y) + size_of(a.gamma) + size_of(a.beta) + size_of(a.mean) + size_of(a.rstd);
 }
 
 void check(const LayernormMapGradArgs& a) {
   constexpr const char* op = "layernorm_map_grad";
   const int64_t batch = a.x.size[0], length = a.x.size[1];
-  const DType dtype = a.x.dtype;
+  const DType dtype = precise(a.x);
   expect_length(op, a.x);
+  for (auto [field, t] : {std::pair{"dy", &a.dy}, {"dx", &a.dx}}) expect_activation(op, field, *t, a.x);
   expect_both(op, "dgamma", a.dgamma, "dbeta", a.dbeta);
-  for (auto [field, t] : {std::pair{"x", &a.x}, {"dy", &a.dy}, {"dx", &a.dx}}) expect_packed(op, field, *t, dtype, {batch, length});
+  for (auto [field, t] : {std::pair{"x", &a.x}, {"dy", &a.dy}, {"dx", &a.dx}}) expect_packed(op, field, *t, t->dtype, {batch, length});
   for (auto [field, t] : {std::pair{"gamma", &a.gamma}, {"dgamma", &a.dgamma}, {"dbeta", &a.dbeta}})
     expect_packed(op, field, *t, dtype, {length});
   for (auto [field, t] : {std::pair{"mean", &a.mean}, {"rstd", &a.rstd}}) expect_packed(op, field, *t, dtype, {batch});
@@ -90,7 +102,7 @@ void check(const LayernormMapGradArgs& a) {
 int64_t workspace(const LayernormMapGradArgs& a, int) { return statistics_bytes(a.x); }
 double flops(const LayernormMapGradArgs& a) { return (13.0 + (a.dgamma.present() ? 3 : 0)) * elements(a.x); }
 double bytes(const LayernormMapGradArgs& a) {
-  return (3.0 * elements(a.x) + elements(a.gamma) + (a.accumulate ? 4.0 : 2.0) * elements(a.dgamma)) * bytes_of(a.x.dtype);
+  return size_of(a.x) + size_of(a.dy) + size_of(a.dx) + size_of(a.gamma) + (a.accumulate ? 4.0 : 2.0) * size_of(a.dgamma);
 }
 
 }  // namespace theia

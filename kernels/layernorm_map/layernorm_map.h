@@ -15,11 +15,12 @@ struct LayernormMapArgs {
   double eps;
 };
 
+// On devices x and y (and dy, add, dx) may each be float32 or bfloat16; statistics and parameters are float32 with both of them.
 inline constexpr Field kLayernormMapFields[] = {
-    THEIA_TENSOR(LayernormMapArgs, x, in, kReal, 2, 2),
+    THEIA_TENSOR(LayernormMapArgs, x, in, kActivation, 2, 2),
     THEIA_TENSOR(LayernormMapArgs, gamma, in, kReal, 1, 1),
     THEIA_TENSOR(LayernormMapArgs, beta, in, kReal, 1, 1),
-    THEIA_TENSOR(LayernormMapArgs, y, out, kReal, 2, 2),
+    THEIA_TENSOR(LayernormMapArgs, y, out, kActivation, 2, 2),
     THEIA_OPTIONAL(LayernormMapArgs, mean, saved, kReal, 1, 1),
     THEIA_OPTIONAL(LayernormMapArgs, rstd, saved, kReal, 1, 1),
     THEIA_FLOAT(LayernormMapArgs, eps),
@@ -39,12 +40,12 @@ struct LayernormMapGradArgs {
 };
 
 inline constexpr Field kLayernormMapGradFields[] = {
-    THEIA_TENSOR(LayernormMapGradArgs, x, in, kReal, 2, 2),
+    THEIA_TENSOR(LayernormMapGradArgs, x, in, kActivation, 2, 2),
     THEIA_TENSOR(LayernormMapGradArgs, gamma, in, kReal, 1, 1),
     THEIA_TENSOR(LayernormMapGradArgs, mean, in, kReal, 1, 1),
     THEIA_TENSOR(LayernormMapGradArgs, rstd, in, kReal, 1, 1),
-    THEIA_TENSOR(LayernormMapGradArgs, dy, in, kReal, 2, 2),
-    THEIA_TENSOR(LayernormMapGradArgs, dx, out, kReal, 2, 2),
+    THEIA_TENSOR(LayernormMapGradArgs, dy, in, kActivation, 2, 2),
+    THEIA_TENSOR(LayernormMapGradArgs, dx, out, kActivation, 2, 2),
     THEIA_OPTIONAL(LayernormMapGradArgs, dgamma, accumulate, kReal, 1, 1),
     THEIA_OPTIONAL(LayernormMapGradArgs, dbeta, accumulate, kReal, 1, 1),
     THEIA_FLAG(LayernormMapGradArgs, relu),

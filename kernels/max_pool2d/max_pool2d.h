@@ -12,8 +12,8 @@ struct MaxPool2dArgs {
 };
 
 inline constexpr Field kMaxPool2dFields[] = {
-    THEIA_TENSOR(MaxPool2dArgs, x, in, kReal, 4, 4),
-    THEIA_TENSOR(MaxPool2dArgs, y, out, kReal, 4, 4),
+    THEIA_TENSOR(MaxPool2dArgs, x, in, kActivation, 4, 4),
+    THEIA_TENSOR(MaxPool2dArgs, y, out, kActivation, 4, 4),
     THEIA_INT(MaxPool2dArgs, kernel),
     THEIA_INT(MaxPool2dArgs, stride),
     THEIA_INT(MaxPool2dArgs, padding),
@@ -29,9 +29,9 @@ struct MaxPool2dGradArgs {
 };
 
 inline constexpr Field kMaxPool2dGradFields[] = {
-    THEIA_TENSOR(MaxPool2dGradArgs, x, in, kReal, 4, 4),
-    THEIA_TENSOR(MaxPool2dGradArgs, dy, in, kReal, 4, 4),
-    THEIA_TENSOR(MaxPool2dGradArgs, dx, out, kReal, 4, 4),
+    THEIA_TENSOR(MaxPool2dGradArgs, x, in, kActivation, 4, 4),
+    THEIA_TENSOR(MaxPool2dGradArgs, dy, in, kActivation, 4, 4),
+    THEIA_TENSOR(MaxPool2dGradArgs, dx, out, kActivation, 4, 4),
     THEIA_INT(MaxPool2dGradArgs, kernel),
     THEIA_INT(MaxPool2dGradArgs, stride),
     THEIA_INT(MaxPool2dGradArgs, padding),

@@ -54,14 +54,14 @@ void preprocess(const PreprocessArgs& a, const Context& context) {
   if (batch == 0 || channels == 0) return;
 
   auto* memory = reinterpret_cast<int32_t*>(context.workspace);
-  const TapsView across = make_taps(memory, in_w, out_w, filter);
-  memory += (taps_bytes(in_w, out_w, filter) + 63) / 64 * 16;
-  const TapsView down = make_taps(memory, in_h, out_h, filter);
-  memory += (taps_bytes(in_h, out_h, filter) + 63) / 64 * 16;
+  const TapsView across = make_taps(memory, taps_across(a), filter);
+  memory += (taps_bytes(taps_across(a), filter) + 63) / 64 * 16;
+  const TapsView down = make_taps(memory, taps_down(a), filter);
+  memory += (taps_bytes(taps_down(a), filter) + 63) / 64 * 16;
 
-  // A pass is skipped if the size does not change.
+  // A pass is skipped where nothing changes. One that only cuts reads with weights of exactly 1, and gives the bytes that it reads.
   const uint8_t* between = a.image.ptr<uint8_t>();
-  if (in_w != out_w) {
+  if (!unchanged(taps_across(a))) {
     auto* rows = reinterpret_cast<uint8_t*>(memory);
     const uint8_t* image = a.image.ptr<uint8_t>();
     constexpr int64_t kRows = 16;
@@ -74,7 +74,7 @@ void preprocess(const PreprocessArgs& a, const Context& context) {
     between = rows;
   }
   uint8_t* out = a.out.ptr<uint8_t>();
-  if (in_h == out_h) {
+  if (unchanged(taps_down(a))) {
     std::memcpy(out, between, static_cast<size_t>(batch * out_h * wide));
     return;
   }

@@ -25,16 +25,16 @@ int64_t taps_per_output(int64_t in, int64_t out, ResizeFilter filter) {
   return static_cast<int64_t>(std::ceil(radius(filter) * stretch)) * 2 + 1;
 }
 
-int64_t taps_bytes(int64_t in, int64_t out, ResizeFilter filter) { return out * (taps_per_output(in, out, filter) + 2) * 4; }
+int64_t taps_bytes(const TapsAxis& axis, ResizeFilter filter) { return axis.count * (taps_per_output(axis.in, axis.out, filter) + 2) * 4; }
 
-TapsView make_taps(int32_t* memory, int64_t in, int64_t out, ResizeFilter filter) {
-  const TapsView view{memory, taps_per_output(in, out, filter) + 2};
-  const double scale = static_cast<double>(in) / static_cast<double>(out), stretch = std::max(scale, 1.0);
+TapsView make_taps(int32_t* memory, const TapsAxis& axis, ResizeFilter filter) {
+  const TapsView view{memory, taps_per_output(axis.in, axis.out, filter) + 2};
+  const double scale = static_cast<double>(axis.in) / static_cast<double>(axis.out), stretch = std::max(scale, 1.0);
   const double support = radius(filter) * stretch, inverse = 1.0 / stretch;
-  for (int64_t o = 0; o < out; ++o) {
-    const double centre = (static_cast<double>(o) + 0.5) * scale;
+  for (int64_t o = 0; o < axis.count; ++o) {
+    const double centre = (static_cast<double>(axis.from + o) + 0.5) * scale;
     const int64_t first = std::max<int64_t>(static_cast<int64_t>(centre - support + 0.5), 0);
-    const int64_t last = std::min<int64_t>(static_cast<int64_t>(centre + support + 0.5), in);
+    const int64_t last = std::min<int64_t>(static_cast<int64_t>(centre + support + 0.5), axis.in);
     double sum = 0;
     for (int64_t i = first; i < last; ++i) sum += kernel(filter, (static_cast<double>(i) - centre + 0.5) * inverse);
     int32_t* row = memory + o * view.stride;

@@ -19,9 +19,18 @@ struct TapsView {
 
 /// The most source pixels that one output position can read.
 int64_t taps_per_output(int64_t in, int64_t out, ResizeFilter filter);
+/// One axis: `in` pixels resized to `out`, of which `count` from `from` on are wanted.
+struct TapsAxis {
+  int64_t in, out, from, count;
+};
 /// Bytes of the table of one axis.
-int64_t taps_bytes(int64_t in, int64_t out, ResizeFilter filter);
-/// Fills the table.
-TapsView make_taps(int32_t* memory, int64_t in, int64_t out, ResizeFilter filter);
+int64_t taps_bytes(const TapsAxis& axis, ResizeFilter filter);
+/// Fills the table; its position 0 is `from`.
+TapsView make_taps(int32_t* memory, const TapsAxis& axis, ResizeFilter filter);
+
+inline TapsAxis taps_across(const PreprocessArgs& a) { return {a.image.size[2], a.width, a.left, a.out.size[2]}; }
+inline TapsAxis taps_down(const PreprocessArgs& a) { return {a.image.size[1], a.height, a.top, a.out.size[1]}; }
+/// Nothing to do along this axis: neither resized nor cut.
+inline bool unchanged(const TapsAxis& axis) { return axis.in == axis.out && axis.out == axis.count; }
 
 }  // namespace theia

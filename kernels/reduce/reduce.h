@@ -13,9 +13,10 @@ struct ReduceArgs {
   int64_t kind;  // Reduction
 };
 
+// On devices bfloat16 as well: y as x or float32, and in backward dy and dx each of either type.
 inline constexpr Field kReduceFields[] = {
-    THEIA_TENSOR(ReduceArgs, x, in, kReal, 3, 3),
-    THEIA_TENSOR(ReduceArgs, y, out, kReal, 2, 2),
+    THEIA_TENSOR(ReduceArgs, x, in, kActivation, 3, 3),
+    THEIA_TENSOR(ReduceArgs, y, out, kActivation, 2, 2),
     THEIA_CHOICE(ReduceArgs, kind, "mean|max|sum"),
 };
 
@@ -28,8 +29,8 @@ struct ReduceGradArgs {
 };
 
 inline constexpr Field kReduceGradFields[] = {
-    THEIA_OPTIONAL(ReduceGradArgs, x, in, kReal, 3, 3), THEIA_OPTIONAL(ReduceGradArgs, y, in, kReal, 2, 2),
-    THEIA_TENSOR(ReduceGradArgs, dy, in, kReal, 2, 2),  THEIA_TENSOR(ReduceGradArgs, dx, out, kReal, 3, 3),
+    THEIA_OPTIONAL(ReduceGradArgs, x, in, kActivation, 3, 3), THEIA_OPTIONAL(ReduceGradArgs, y, in, kActivation, 2, 2),
+    THEIA_TENSOR(ReduceGradArgs, dy, in, kActivation, 2, 2),  THEIA_TENSOR(ReduceGradArgs, dx, out, kActivation, 3, 3),
     THEIA_CHOICE(ReduceGradArgs, kind, "mean|max|sum"),
 };
 

@@ -88,6 +88,8 @@ __thread Fiber* left = nullptr;
 }  // namespace
 
 void prepare(Fiber& fiber, void (*entry)()) {
+  // Entry functions end without returning: their frame's red zones are still there.
+  allow(fiber.bottom + fiber.bytes - 8192, 8192);
   // As if entry had been called by address 0 with the saved registers zero.
   void** sp = reinterpret_cast<void**>(fiber.bottom + fiber.bytes - 64 - fiber.shift);
 #if defined(__x86_64__)
@@ -167,7 +169,9 @@ void FiberPool::abandon() {
   for (int i = 0; i < count_; ++i) {
     allow(fibers_[i]->bottom, fibers_[i]->bytes);  // frames that never returned leave their red zones behind
 #if defined(THEIA_SIMT_TSAN)
-    __tsan_destroy_fiber(fibers_[i]->tsan);  // and their calls
+    // And their calls. The new fiber shall not race with what the old one did on its stack.
+    __tsan_destroy_fiber(fibers_[i]->tsan);
+    mmap(fibers_[i]->bottom, fibers_[i]->bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0);
     fibers_[i]->tsan = __tsan_create_fiber(0);
 #endif
   }

@@ -41,7 +41,12 @@ __attribute__((optimize("no-tree-loop-distribute-patterns"), no_sanitize("addres
   for (int64_t i = from / 8; i < to / 8; ++i) words[i] = ~uint64_t{0};
 }
 
-void SharedMemory::start_block() { fill(0, end_); }
+void SharedMemory::start_block() {
+  // The race detector would hold the last block's accesses against this one's. Newly mapped memory has no past.
+  if constexpr (kRaceDetector)
+    mmap(memory_, static_cast<size_t>(up(end_, 4096)), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
+  fill(0, end_);
+}
 
 void* SharedMemory::array(const void* key, size_t bytes, size_t align) {
   for (int i = 0; i < count_; ++i)

@@ -19,5 +19,5 @@
 
 #define THEIA_SHARED(type, name, dims) \
   static char name##_key;              \
-  type(&name) dims = *static_cast<type(*) dims>(::theia::simt::shared_array(&name##_key, sizeof(type dims), alignof(type)))
+  auto& name = *static_cast<type(*) dims>(::theia::simt::shared_array(&name##_key, sizeof(type dims), alignof(type)))
 #define THEIA_DYNAMIC_SHARED(name) std::byte* const name = ::theia::simt::dynamic_shared()

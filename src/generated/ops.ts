@@ -24,35 +24,35 @@ export interface CopyArgs {
 
 /** Arguments of the op `reduce`. */
 export interface ReduceArgs {
-  /** in, float32 or float64, rank 3 */
+  /** in, float32 or float64 or bfloat16 (cuda and simt), rank 3 */
   x: Tensor;
-  /** out, float32 or float64, rank 2 */
+  /** out, float32 or float64 or bfloat16 (cuda and simt), rank 2 */
   y: Tensor;
   kind: 'mean' | 'max' | 'sum';
 }
 
 /** Arguments of the op `reduce_grad`. */
 export interface ReduceGradArgs {
-  /** in, float32 or float64, rank 3 */
+  /** in, float32 or float64 or bfloat16 (cuda and simt), rank 3 */
   x?: Tensor | undefined;
-  /** in, float32 or float64, rank 2 */
+  /** in, float32 or float64 or bfloat16 (cuda and simt), rank 2 */
   y?: Tensor | undefined;
-  /** in, float32 or float64, rank 2 */
+  /** in, float32 or float64 or bfloat16 (cuda and simt), rank 2 */
   dy: Tensor;
-  /** out, float32 or float64, rank 3 */
+  /** out, float32 or float64 or bfloat16 (cuda and simt), rank 3 */
   dx: Tensor;
   kind: 'mean' | 'max' | 'sum';
 }
 
 /** Arguments of the op `layernorm`. */
 export interface LayernormArgs {
-  /** in, float32 or float64, rank 2 */
+  /** in, float32 or float64 or bfloat16 (cuda and simt), rank 2 */
   x: Tensor;
   /** in, float32 or float64, rank 1 */
   gamma: Tensor;
   /** in, float32 or float64, rank 1 */
   beta: Tensor;
-  /** out, float32 or float64, rank 2 */
+  /** out, float32 or float64 or bfloat16 (cuda and simt), rank 2 */
   y: Tensor;
   /** saved, float32 or float64, rank 1 */
   mean?: Tensor | undefined;
@@ -63,7 +63,7 @@ export interface LayernormArgs {
 
 /** Arguments of the op `layernorm_grad`. */
 export interface LayernormGradArgs {
-  /** in, float32 or float64, rank 2 */
+  /** in, float32 or float64 or bfloat16 (cuda and simt), rank 2 */
   x: Tensor;
   /** in, float32 or float64, rank 1 */
   gamma: Tensor;
@@ -71,11 +71,11 @@ export interface LayernormGradArgs {
   mean: Tensor;
   /** in, float32 or float64, rank 1 */
   rstd: Tensor;
-  /** in, float32 or float64, rank 2 */
+  /** in, float32 or float64 or bfloat16 (cuda and simt), rank 2 */
   dy: Tensor;
-  /** in, float32 or float64, rank 2 */
+  /** in, float32 or float64 or bfloat16 (cuda and simt), rank 2 */
   add?: Tensor | undefined;
-  /** out, float32 or float64, rank 2; may be the memory of add */
+  /** out, float32 or float64 or bfloat16 (cuda and simt), rank 2; may be the memory of add */
   dx: Tensor;
   /** accumulate, float32 or float64, rank 1 */
   dgamma?: Tensor | undefined;
@@ -87,13 +87,13 @@ export interface LayernormGradArgs {
 
 /** Arguments of the op `layernorm_map`. */
 export interface LayernormMapArgs {
-  /** in, float32 or float64, rank 2 */
+  /** in, float32 or float64 or bfloat16 (cuda and simt), rank 2 */
   x: Tensor;
   /** in, float32 or float64, rank 1 */
   gamma: Tensor;
   /** in, float32 or float64, rank 1 */
   beta: Tensor;
-  /** out, float32 or float64, rank 2 */
+  /** out, float32 or float64 or bfloat16 (cuda and simt), rank 2 */
   y: Tensor;
   /** saved, float32 or float64, rank 1 */
   mean?: Tensor | undefined;
@@ -104,7 +104,7 @@ export interface LayernormMapArgs {
 
 /** Arguments of the op `layernorm_map_grad`. */
 export interface LayernormMapGradArgs {
-  /** in, float32 or float64, rank 2 */
+  /** in, float32 or float64 or bfloat16 (cuda and simt), rank 2 */
   x: Tensor;
   /** in, float32 or float64, rank 1 */
   gamma: Tensor;
@@ -112,9 +112,9 @@ export interface LayernormMapGradArgs {
   mean: Tensor;
   /** in, float32 or float64, rank 1 */
   rstd: Tensor;
-  /** in, float32 or float64, rank 2 */
+  /** in, float32 or float64 or bfloat16 (cuda and simt), rank 2 */
   dy: Tensor;
-  /** out, float32 or float64, rank 2 */
+  /** out, float32 or float64 or bfloat16 (cuda and simt), rank 2 */
   dx: Tensor;
   /** accumulate, float32 or float64, rank 1 */
   dgamma?: Tensor | undefined;
@@ -128,13 +128,13 @@ export interface LayernormMapGradArgs {
 
 /** Arguments of the op `attention`. */
 export interface AttentionArgs {
-  /** in, float32 or float64, rank 4 */
+  /** in, float32 or float64 or bfloat16 (cuda and simt), rank 4 */
   q: Tensor;
-  /** in, float32 or float64, rank 4 */
+  /** in, float32 or float64 or bfloat16 (cuda and simt), rank 4 */
   k: Tensor;
-  /** in, float32 or float64, rank 4 */
+  /** in, float32 or float64 or bfloat16 (cuda and simt), rank 4 */
   v: Tensor;
-  /** out, float32 or float64, rank 4 */
+  /** out, float32 or float64 or bfloat16 (cuda and simt), rank 4 */
   out: Tensor;
   /** saved, float32 or float64, rank 3 */
   lse: Tensor;
@@ -143,23 +143,23 @@ export interface AttentionArgs {
 
 /** Arguments of the op `attention_grad`. */
 export interface AttentionGradArgs {
-  /** in, float32 or float64, rank 4 */
+  /** in, float32 or float64 or bfloat16 (cuda and simt), rank 4 */
   q: Tensor;
-  /** in, float32 or float64, rank 4 */
+  /** in, float32 or float64 or bfloat16 (cuda and simt), rank 4 */
   k: Tensor;
-  /** in, float32 or float64, rank 4 */
+  /** in, float32 or float64 or bfloat16 (cuda and simt), rank 4 */
   v: Tensor;
-  /** in, float32 or float64, rank 4 */
+  /** in, float32 or float64 or bfloat16 (cuda and simt), rank 4 */
   out: Tensor;
   /** in, float32 or float64, rank 3 */
   lse: Tensor;
-  /** in, float32 or float64, rank 4 */
+  /** in, float32 or float64 or bfloat16 (cuda and simt), rank 4 */
   dout: Tensor;
-  /** out, float32 or float64, rank 4 */
+  /** out, float32 or float64 or bfloat16 (cuda and simt), rank 4 */
   dq: Tensor;
-  /** out, float32 or float64, rank 4 */
+  /** out, float32 or float64 or bfloat16 (cuda and simt), rank 4 */
   dk: Tensor;
-  /** out, float32 or float64, rank 4 */
+  /** out, float32 or float64 or bfloat16 (cuda and simt), rank 4 */
   dv: Tensor;
   scale: number;
 }
@@ -171,11 +171,15 @@ export interface PreprocessArgs {
   /** out, uint8, rank 4 */
   out: Tensor;
   filter: 'bilinear' | 'bicubic';
+  height: number;
+  width: number;
+  top: number;
+  left: number;
 }
 
 /** Arguments of the op `distill_loss`. */
 export interface DistillLossArgs {
-  /** in, float32 or float64, rank 3 */
+  /** in, float32 or float64 or bfloat16 (cuda and simt), rank 3 */
   p: Tensor;
   /** in, float32 or float64 or bfloat16 or float16, rank 3 */
   t: Tensor;
@@ -191,7 +195,7 @@ export interface DistillLossArgs {
 
 /** Arguments of the op `distill_loss_grad`. */
 export interface DistillLossGradArgs {
-  /** in, float32 or float64, rank 3 */
+  /** in, float32 or float64 or bfloat16 (cuda and simt), rank 3 */
   p: Tensor;
   /** in, float32 or float64 or bfloat16 or float16, rank 3 */
   t: Tensor;
@@ -203,7 +207,7 @@ export interface DistillLossGradArgs {
   stats: Tensor;
   /** in, float32 or float64, rank 1 */
   weights: Tensor;
-  /** out, float32 or float64, rank 3; may be the memory of p */
+  /** out, float32 or float64 or bfloat16 (cuda and simt), rank 3; may be the memory of p */
   dp: Tensor;
 }
 
@@ -217,6 +221,8 @@ export interface AdamwArgs {
   exp_avg: Tensor;
   /** inout, float32 or float64, rank 1 */
   exp_avg_sq: Tensor;
+  /** inout, bfloat16, rank 1 */
+  weights?: Tensor | undefined;
   /** in, int64, rank 2 */
   segments: Tensor;
   /** in, float32 or float64, rank 2 */
@@ -246,17 +252,17 @@ export interface GradNormArgs {
 
 /** Arguments of the op `conv2d`. */
 export interface Conv2dArgs {
-  /** in, float32 or float64, rank 4 */
+  /** in, float32 or float64 or bfloat16 (cuda and simt), rank 4 */
   x: Tensor;
-  /** in, float32 or float64, rank 4 */
+  /** in, float32 or float64 or bfloat16 (cuda and simt), rank 4 */
   w: Tensor;
   /** in, float32 or float64, rank 1 */
   packed?: Tensor | undefined;
   /** in, float32 or float64, rank 1 */
   bias?: Tensor | undefined;
-  /** in, float32 or float64, rank 4 */
+  /** in, float32 or float64 or bfloat16 (cuda and simt), rank 4 */
   residual?: Tensor | undefined;
-  /** out, float32 or float64, rank 4; may be the memory of residual */
+  /** out, float32 or float64 or bfloat16 (cuda and simt), rank 4; may be the memory of residual */
   y: Tensor;
   stride: number;
   padding: number;
@@ -265,17 +271,17 @@ export interface Conv2dArgs {
 
 /** Arguments of the op `conv2d_grad`. */
 export interface Conv2dGradArgs {
-  /** in, float32 or float64, rank 4 */
+  /** in, float32 or float64 or bfloat16 (cuda and simt), rank 4 */
   x: Tensor;
-  /** in, float32 or float64, rank 4 */
+  /** in, float32 or float64 or bfloat16 (cuda and simt), rank 4 */
   w: Tensor;
   /** in, float32 or float64, rank 1 */
   packed?: Tensor | undefined;
-  /** in, float32 or float64, rank 4 */
+  /** in, float32 or float64 or bfloat16 (cuda and simt), rank 4 */
   dy: Tensor;
-  /** in, float32 or float64, rank 4 */
+  /** in, float32 or float64 or bfloat16 (cuda and simt), rank 4 */
   y?: Tensor | undefined;
-  /** out, float32 or float64, rank 4 */
+  /** out, float32 or float64 or bfloat16 (cuda and simt), rank 4 */
   dx?: Tensor | undefined;
   /** accumulate, float32 or float64, rank 4 */
   dw?: Tensor | undefined;
@@ -290,15 +296,15 @@ export interface Conv2dGradArgs {
 
 /** Arguments of the op `conv_transpose2d`. */
 export interface ConvTranspose2dArgs {
-  /** in, float32 or float64, rank 4 */
+  /** in, float32 or float64 or bfloat16 (cuda and simt), rank 4 */
   x: Tensor;
-  /** in, float32 or float64, rank 4 */
+  /** in, float32 or float64 or bfloat16 (cuda and simt), rank 4 */
   w: Tensor;
   /** in, float32 or float64, rank 1 */
   packed?: Tensor | undefined;
   /** in, float32 or float64, rank 1 */
   bias?: Tensor | undefined;
-  /** out, float32 or float64, rank 4 */
+  /** out, float32 or float64 or bfloat16 (cuda and simt), rank 4 */
   y: Tensor;
   stride: number;
   padding: number;
@@ -308,17 +314,17 @@ export interface ConvTranspose2dArgs {
 
 /** Arguments of the op `conv_transpose2d_grad`. */
 export interface ConvTranspose2dGradArgs {
-  /** in, float32 or float64, rank 4 */
+  /** in, float32 or float64 or bfloat16 (cuda and simt), rank 4 */
   x: Tensor;
-  /** in, float32 or float64, rank 4 */
+  /** in, float32 or float64 or bfloat16 (cuda and simt), rank 4 */
   w: Tensor;
   /** in, float32 or float64, rank 1 */
   packed?: Tensor | undefined;
-  /** in, float32 or float64, rank 4 */
+  /** in, float32 or float64 or bfloat16 (cuda and simt), rank 4 */
   dy: Tensor;
-  /** in, float32 or float64, rank 4 */
+  /** in, float32 or float64 or bfloat16 (cuda and simt), rank 4 */
   y?: Tensor | undefined;
-  /** out, float32 or float64, rank 4 */
+  /** out, float32 or float64 or bfloat16 (cuda and simt), rank 4 */
   dx?: Tensor | undefined;
   /** accumulate, float32 or float64, rank 4 */
   dw?: Tensor | undefined;
@@ -334,9 +340,9 @@ export interface ConvTranspose2dGradArgs {
 
 /** Arguments of the op `max_pool2d`. */
 export interface MaxPool2dArgs {
-  /** in, float32 or float64, rank 4 */
+  /** in, float32 or float64 or bfloat16 (cuda and simt), rank 4 */
   x: Tensor;
-  /** out, float32 or float64, rank 4 */
+  /** out, float32 or float64 or bfloat16 (cuda and simt), rank 4 */
   y: Tensor;
   kernel: number;
   stride: number;
@@ -345,11 +351,11 @@ export interface MaxPool2dArgs {
 
 /** Arguments of the op `max_pool2d_grad`. */
 export interface MaxPool2dGradArgs {
-  /** in, float32 or float64, rank 4 */
+  /** in, float32 or float64 or bfloat16 (cuda and simt), rank 4 */
   x: Tensor;
-  /** in, float32 or float64, rank 4 */
+  /** in, float32 or float64 or bfloat16 (cuda and simt), rank 4 */
   dy: Tensor;
-  /** out, float32 or float64, rank 4 */
+  /** out, float32 or float64 or bfloat16 (cuda and simt), rank 4 */
   dx: Tensor;
   kernel: number;
   stride: number;
@@ -621,6 +627,10 @@ export const OPS: readonly { readonly name: OpName; readonly fields: readonly Fi
       { name: 'image', kind: 'tensor', role: 'in', optional: false },
       { name: 'out', kind: 'tensor', role: 'out', optional: false },
       { name: 'filter', kind: 'choice', role: 'scalar', optional: false, choices: ['bilinear', 'bicubic'] },
+      { name: 'height', kind: 'int', role: 'scalar', optional: false },
+      { name: 'width', kind: 'int', role: 'scalar', optional: false },
+      { name: 'top', kind: 'int', role: 'scalar', optional: false },
+      { name: 'left', kind: 'int', role: 'scalar', optional: false },
     ],
   },
   {
@@ -653,6 +663,7 @@ export const OPS: readonly { readonly name: OpName; readonly fields: readonly Fi
       { name: 'grad', kind: 'tensor', role: 'in', optional: false },
       { name: 'exp_avg', kind: 'tensor', role: 'inout', optional: false },
       { name: 'exp_avg_sq', kind: 'tensor', role: 'inout', optional: false },
+      { name: 'weights', kind: 'tensor', role: 'inout', optional: true },
       { name: 'segments', kind: 'tensor', role: 'in', optional: false },
       { name: 'slots', kind: 'tensor', role: 'in', optional: false },
       { name: 'clip_factor', kind: 'tensor', role: 'in', optional: false },

@@ -2,14 +2,24 @@ import { Tensor, dispatch } from '../tensor/index.js';
 
 export type ResizeFilter = 'bilinear' | 'bicubic';
 
+/** A part of the resized image, in pixels. */
+export interface Crop {
+  top: number;
+  left: number;
+  height: number;
+  width: number;
+}
+
 /**
  * Pillow's 8-bit resize, byte for byte (kernels/preprocess).
  * @param image [B,H,W,C] uint8
- * @returns [B,height,width,C] uint8
+ * @param crop what of the resized image is wanted; all of it where none is given. The rest is not computed
+ * @returns [B,height,width,C] uint8, of the crop's size where there is one
  */
-export function preprocess(image: Tensor, height: number, width: number, filter: ResizeFilter): Tensor {
-  const out = Tensor.empty([image.shape[0]!, height, width, image.shape[3]!], 'uint8');
-  dispatch('preprocess', { image, out, filter });
+export function preprocess(image: Tensor, height: number, width: number, filter: ResizeFilter, crop?: Crop): Tensor {
+  const window = crop ?? { top: 0, left: 0, height, width };
+  const out = Tensor.empty([image.shape[0]!, window.height, window.width, image.shape[3]!], 'uint8');
+  dispatch('preprocess', { image, out, filter, height, width, top: window.top, left: window.left });
   return out;
 }
 

@@ -1,5 +1,6 @@
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
+import { f32ToBf16 } from '../../src/formats/half.js';
 import { SafetensorsFile } from '../../src/formats/safetensors.js';
 import { Plan, Tensor, dispatch, tidy } from '../../src/tensor/index.js';
 import { arenaOf, placed, slotRow } from '../support/arena.js';
@@ -157,6 +158,25 @@ test('a segment that is not enabled stays as it is, whatever its gradient', () =
   }
 });
 
+test('the copy of the weights is their bfloat16, where they were written', () => {
+  const { state, grad } = randomState(6);
+  const before = randomValues(ARENA.total, 7).map((v) => Math.round(v * 1000));
+  const c = stepCase(ARENA, state, grad, SLOTS, 0.8);
+  c.tensors['weights'] = { shape: [ARENA.total], values: before.map((v) => v & 0xffff), dtype: 'bfloat16' };
+  for (const set of INSTRUCTION_SETS) {
+    const out = runCase(c, 'float32', set);
+    const want = Float64Array.from(c.tensors['weights'].values!);
+    const bits = f32ToBf16(Float32Array.from(out['param']!));
+    for (const [s, length] of LENGTHS.entries())
+      if (s % 3 !== 2) for (let i = ARENA.offsets[s]!; i < ARENA.offsets[s]! + length; i++) want[i] = bits[i]!;
+    same(out['weights']!, want, `weights on ${set}`);
+    checkPadding(ARENA, LENGTHS, out);
+    const { weights, ...rest } = c.tensors;
+    void weights;
+    same(out['param']!, runCase({ ...c, tensors: rest }, 'float32', set)['param']!, `param on ${set}`);
+  }
+});
+
 test('a clip factor of NaN leaves everything untouched', () => {
   const { state, grad } = randomState(4);
   for (const [set, dtype] of [...INSTRUCTION_SETS.map((s) => [s, 'float32'] as const), ['plain', 'float64'] as const]) {
@@ -206,11 +226,11 @@ test('a plan reads this step’s numbers, and stops by itself where the gradient
       assert.not.ok(Number.isFinite((norm.data() as Float64Array)[0]));
       for (const [i, t] of [param, exp_avg, exp_avg_sq].entries()) same(t.float32(), before[i]!, `after a gradient of ${bad}`);
     }
-    // The table is memory: what was checked at recording may be overwritten later, and still nothing outside the arena is touched.
+    // The table is memory: what was right at recording may be overwritten later. A replay looks at it again before it touches anything.
     gradient[2] = 0;
     grad.write(gradient);
     segments.write(BigInt64Array.from([0n, 1n << 40n, 1n, 0n, 16n, 3n, 0n, 1n << 50n]));
-    plan.replay();
+    throwsCode(() => plan.replay(), 'ERR_ARGS', "row 0 of 'segments'");
     same(param.float32(), before[0]!, 'rows that fit nowhere');
     plan.dispose();
   });
@@ -260,6 +280,8 @@ test('names field or row, expected and given', () => {
     fails({ slots: Tensor.zeros([2, 3]) }, 'ERR_SHAPE', "'slots'", '[2,4]', '[2,3]');
     fails({ segments: Tensor.zeros([2, 4]) }, 'ERR_DTYPE', "'segments'", 'int64');
     fails({ clip_factor: Tensor.zeros([2]) }, 'ERR_SHAPE', "'clip_factor'");
+    fails({ weights: Tensor.zeros([31], 'bfloat16') }, 'ERR_SHAPE', "'weights'", '[32]', '[31]');
+    fails({ weights: z() }, 'ERR_DTYPE', "'weights'", 'bfloat16', 'float32');
     fails({ segments: table(0, 5, 1, 0, 16, 17, 0, 1) }, 'ERR_ARGS', 'row 1', 'offset 16, length 17');
     fails({ segments: table(0, 5, 1, 0, 16, 16, 0, 2) }, 'ERR_ARGS', 'row 1', '2 slots', 'slot 2');
     fails({ segments: table(0, 5, 1, 0, 4, 16, 0, 1) }, 'ERR_ARGS', 'row 1', 'offset 5 or later', 'got 4');

@@ -3,7 +3,7 @@ import * as assert from 'uvu/assert';
 import { centreCrop, resizeImage } from '../../src/data/prepare.js';
 import { SafetensorsFile } from '../../src/formats/index.js';
 import { byteTable, preprocess } from '../../src/ops/preprocess.js';
-import { Tensor, threads, tidy } from '../../src/tensor/index.js';
+import { Tensor, dispatch, threads, tidy } from '../../src/tensor/index.js';
 import { throwsCode } from '../support/errors.js';
 import { requireGolden, sampleIndices } from '../support/golden.js';
 import { runCase, same } from '../support/op-case.js';
@@ -77,7 +77,7 @@ test('writes nothing outside, gives the same bytes on any number of threads, odd
           image: { shape: [1, h, w, c], values, dtype: 'uint8' },
           out: { shape: [1, oh, ow, c], dtype: 'uint8', values: new Uint8Array(oh * ow * c) },
         },
-        scalars: { filter: 'bicubic' },
+        scalars: { filter: 'bicubic', height: oh, width: ow, top: 0, left: 0 },
       })['out']!;
     threads(1);
     const first = call();
@@ -87,6 +87,27 @@ test('writes nothing outside, gives the same bytes on any number of threads, odd
     }
   }
   threads(before);
+});
+
+test('a crop is the window of the whole', () => {
+  tidy(() => {
+    const source = Tensor.from(image(3, 37, 29, 3, 5), [1, 37, 29, 3], 'uint8');
+    for (const filter of ['bilinear', 'bicubic'] as const)
+      for (const [height, width] of [
+        [24, 16],
+        [37, 16], // one axis keeps its size, or both do
+        [37, 29],
+        [50, 61],
+      ] as const) {
+        const whole = preprocess(source, height, width, filter).data() as Uint8Array;
+        const crop = { top: 5, left: 3, height: height - 7, width: width - 3 };
+        const got = preprocess(source, height, width, filter, crop).data() as Uint8Array;
+        const want: number[] = [];
+        for (let y = 0; y < crop.height; y++)
+          for (let i = 0; i < crop.width * 3; i++) want.push(whole[((crop.top + y) * width + crop.left) * 3 + i]!);
+        same(got, want, `${filter} ${height}x${width}`);
+      }
+  });
 });
 
 test('a batch is resized image by image', () => {
@@ -108,6 +129,18 @@ test('says what it wants', () => {
       'ERR_ARGS',
       'filter',
       'bilinear|bicubic',
+    );
+    const z = Tensor.zeros([1, 4, 4, 3], 'uint8');
+    const crop = (top: number, left: number, height: number, width: number) => (): unknown =>
+      preprocess(z, 8, 8, 'bilinear', { top, left, height, width });
+    throwsCode(crop(1, 0, 8, 8), 'ERR_ARGS', "8 pixels from 'top' 1 on inside 'height' 8");
+    throwsCode(crop(0, 5, 4, 4), 'ERR_ARGS', "4 pixels from 'left' 5 on inside 'width' 8");
+    throwsCode(crop(-1, 0, 4, 4), 'ERR_ARGS', "'top' -1");
+    const out = Tensor.zeros([1, 4, 4, 3], 'uint8');
+    throwsCode(
+      () => dispatch('preprocess', { image: z, out, filter: 'bilinear', height: 1 << 17, width: 8, top: 0, left: 0 }),
+      'ERR_ARGS',
+      "'height' in 1 to 65536",
     );
   });
 });

@@ -56,28 +56,48 @@ function meetings(g: Geometry, meet: (x: number, w: number, y: number) => void):
 
 type Numbers = ArrayLike<number>;
 
-/** Forward in float64: every meeting of two positions adds to y; then bias, residual and activation. */
-export function forwardReference(g: Geometry, x: Numbers, w: Numbers, bias?: Numbers, residual?: Numbers, relu = false): Float64Array {
+/** What sums are kept in: the reference's float64, or float32 as a plain loop of that precision keeps them. */
+export type Sums = Float64ArrayConstructor | Float32ArrayConstructor;
+
+/** Forward: every meeting of two positions adds to y; then bias, residual and activation. */
+export function forwardReference(
+  g: Geometry,
+  x: Numbers,
+  w: Numbers,
+  bias?: Numbers,
+  residual?: Numbers,
+  relu = false,
+  sums: Sums = Float64Array,
+): Float64Array {
   const s = shapesOf(g);
   const row = s.w[1]! * s.w[2]! * g.i;
-  const y = new Float64Array(countOf(s.y));
+  const y = new sums(countOf(s.y));
   meetings(g, (xi, wi, yi) => {
     for (let o = 0; o < g.o; o++) for (let i = 0; i < g.i; i++) y[yi + o]! += x[xi + i]! * w[o * row + wi + i]!;
   });
-  return y.map((v, n) => {
-    const sum = v + (bias ? bias[n % g.o]! : 0) + (residual ? residual[n]! : 0);
-    return relu && sum < 0 ? 0 : sum;
-  });
+  for (let n = 0; n < y.length; n++) {
+    if (bias) y[n]! += bias[n % g.o]!;
+    if (residual) y[n]! += residual[n]!;
+    if (relu && y[n]! < 0) y[n] = 0;
+  }
+  return Float64Array.from(y);
 }
 
-/** Gradients in float64, dy masked where y is given. */
-export function gradientReference(g: Geometry, x: Numbers, w: Numbers, dy: Numbers, y?: Numbers): Record<string, Float64Array> {
+/** Gradients, dy masked where y is given. */
+export function gradientReference(
+  g: Geometry,
+  x: Numbers,
+  w: Numbers,
+  dy: Numbers,
+  y?: Numbers,
+  sums: Sums = Float64Array,
+): Record<'dx' | 'dw' | 'dbias', Float64Array> {
   const s = shapesOf(g);
   const row = s.w[1]! * s.w[2]! * g.i;
   const d = Float64Array.from(dy, (v, n) => (y === undefined || y[n]! > 0 ? v : 0));
-  const dx = new Float64Array(countOf(s.x));
-  const dw = new Float64Array(countOf(s.w));
-  const dbias = new Float64Array(g.o);
+  const dx = new sums(countOf(s.x));
+  const dw = new sums(countOf(s.w));
+  const dbias = new sums(g.o);
   meetings(g, (xi, wi, yi) => {
     for (let o = 0; o < g.o; o++)
       for (let i = 0; i < g.i; i++) {
@@ -86,7 +106,7 @@ export function gradientReference(g: Geometry, x: Numbers, w: Numbers, dy: Numbe
       }
   });
   d.forEach((v, n) => (dbias[n % g.o]! += v));
-  return { dx, dw, dbias };
+  return { dx: Float64Array.from(dx), dw: Float64Array.from(dw), dbias: Float64Array.from(dbias) };
 }
 
 /** Weights [O,kh,kw,I] as panels [panel of 32][k][32] with zeros behind the last column; forward: columns o and k = (t, i); backward: columns i and k = (t, o). */
@@ -157,16 +177,17 @@ export function gradientCase(g: Geometry, make: Make, options: Options = {}): Op
 }
 
 /** What forwardCase gives by the reference. */
-export function forwardExpected(g: Geometry, c: OpCase): Record<string, Float64Array> {
+export function forwardExpected(g: Geometry, c: OpCase, sums: Sums = Float64Array): Record<string, Float64Array> {
   const v = (name: string): Numbers | undefined => c.tensors[name]?.values;
-  return { y: forwardReference(g, v('x')!, v('w')!, v('bias'), v('residual'), c.scalars!['activation'] === 'relu') };
+  return { y: forwardReference(g, v('x')!, v('w')!, v('bias'), v('residual'), c.scalars!['activation'] === 'relu', sums) };
 }
 
 /** What gradientCase gives by the reference. */
-export function gradientExpected(g: Geometry, c: OpCase): Record<string, Float64Array> {
+export function gradientExpected(g: Geometry, c: OpCase, sums: Sums = Float64Array): Record<string, Float64Array> {
   const v = (name: string): Numbers | undefined => c.tensors[name]?.values;
-  const out = gradientReference(g, v('x')!, v('w')!, v('dy')!, v('y'));
-  if (c.scalars!['accumulate'] === 1) for (const name of ['dw', 'dbias']) out[name] = out[name]!.map((d, n) => d + v(name)![n]!);
+  const out: Record<string, Float64Array> = gradientReference(g, v('x')!, v('w')!, v('dy')!, v('y'), sums);
+  const kept = (values: Numbers): Float64Array => Float64Array.from(sums.from(values));
+  if (c.scalars!['accumulate'] === 1) for (const name of ['dw', 'dbias']) out[name] = kept(out[name]!.map((d, n) => d + v(name)![n]!));
   return out;
 }
 

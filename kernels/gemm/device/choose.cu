@@ -1,0 +1,96 @@
+#include "kernels/gemm/device/choose.h"
+
+#include <algorithm>
+
+#include "kernels/gemm/device/lines.cuh"
+#include "kernels/gemm/device/load_bytes.cuh"
+#include "kernels/gemm/device/tiles.cuh"
+
+namespace theia::THEIA_DEVICE {
+
+namespace {
+
+// What a multiprocessor reads of L2 in a clock, all of them reading (5.5 to 7 TB/s over 132 at 1.7 GHz).
+constexpr double kReadBytes = 30;
+// What all of them together write and read of partial sums in a clock.
+constexpr double kStreamBytes = 2000;
+// Clocks of a second kernel; of filling the pipeline of a block; of a step's barrier and waiting where no other block fills the gap.
+constexpr double kLaunch = 3500, kFill = 1200, kStep = 200;
+// Elements of C that leave a multiprocessor in a clock.
+constexpr double kOut = 16;
+
+template <class Tile>
+constexpr TileInfo info_of(bool tensor_cores, double flops_clock) {
+  return {Tile::kM, Tile::kN, Tile::kK, Tile::kStages, Tile::kThreads, Tile::kBlocks, tensor_cores, flops_clock};
+}
+
+// mma.sync reaches about 63 % of the 2,048 multiply-adds a clock that Hopper's tensor cores do; smaller warp tiles read more of shared
+// memory for each (64 x 64: 128 bytes a clock feed 1,024, 64 x 32: 680, 32 x 32: 512, 16 x 32: 340), counted with what the caches add.
+constexpr TileInfo kTileInfos[kTiles] = {info_of<Tile0>(true, 1150), info_of<Tile1>(true, 1100), info_of<Tile2>(true, 850),
+                                         info_of<Tile3>(true, 620),  info_of<Tile4>(true, 400),  info_of<Tile5>(false, 75)};
+
+constexpr int kSplits[] = {1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64};
+
+constexpr int element_bytes(const TileInfo& t) { return t.tensor_cores ? 2 : 4; }
+
+}  // namespace
+
+const TileInfo& tile_info(int tile) { return kTileInfos[tile]; }
+
+int64_t tile_shared(int tile, Family family) {
+  const TileInfo& t = kTileInfos[tile];
+  const int64_t stages = static_cast<int64_t>(t.stages) * (t.m + t.n) * t.k * element_bytes(t);
+  const int64_t lines = family == Family::plain ? 0 : (t.m + t.n) * static_cast<int64_t>(sizeof(Line));
+  return stages + lines + (family == Family::bytes ? kMostByteChannels * 256 * 2 : 0);
+}
+
+bool tile_exists(int tile, Family family, Order order) {
+  if (!kTileInfos[tile].tensor_cores) return family == Family::any;
+  switch (family) {
+    case Family::plain:
+      return order != Order::tn || tile <= 3;
+    case Family::mapped:
+      return order == Order::tn ? tile >= 1 && tile <= 3 : tile <= 3;
+    case Family::bytes:
+      return order == Order::nt ? tile == 0 || tile == 2 || tile == 3 : order == Order::tn && (tile == 1 || tile == 3);
+    case Family::any:
+      return tile == 3;
+  }
+  return false;
+}
+
+TileChoice choose_tile(int64_t m, int64_t n, int64_t k, bool tensor_cores, Family family, Order order, const DeviceInfo& info,
+                       int64_t most_partial_bytes) {
+  TileChoice best{};
+  best.tile = -1;
+  for (int tile = 0; tile < kTiles; ++tile) {
+    const TileInfo& t = kTileInfos[tile];
+    const int64_t shared = tile_shared(tile, family);
+    if (t.tensor_cores != tensor_cores || !tile_exists(tile, family, order) || shared > info.shared_per_block) continue;
+    const int64_t tiles_m = ceil_div(m, t.m), tiles_n = ceil_div(n, t.n), steps = ceil_div(k, t.k);
+    if (tiles_m > kMaxGridX / tiles_n) continue;
+    // 1 KB of a block's shared memory is the system's.
+    const int64_t resident = std::max<int64_t>(1, std::min<int64_t>(info.shared_per_multiprocessor / (shared + 1024), t.blocks));
+    const double products = static_cast<double>(t.m) * t.n * t.k / t.flops_clock;
+    const double step = std::max(products, (t.m + t.n) * t.k * element_bytes(t) / kReadBytes);
+    int64_t last = 0;
+    for (const int wanted : kSplits) {
+      const int64_t part = ceil_div(steps, wanted), splits = part == 0 ? 1 : ceil_div(steps, part);
+      if (splits == last) continue;
+      last = splits;
+      // A part of fewer than four steps hardly fills the pipeline.
+      if (splits > 1 && (part < 4 || splits * m * n * 4 > most_partial_bytes)) break;
+      const int64_t each = ceil_div(tiles_m * tiles_n * splits, info.multiprocessors);  // blocks a multiprocessor computes
+      const double ends = kFill + t.m * t.n / kOut;
+      const double busy = each * part * step + ends;
+      const double waiting = ceil_div(each, resident) * (part * (kStep + products * std::min<int64_t>(each, resident)) + ends);
+      double clocks = std::max(busy, waiting);
+      if (splits > 1) clocks += kLaunch + 2.0 * splits * m * n * 4 / kStreamBytes;
+      if (best.tile < 0 || clocks < best.clocks)
+        best = {tile, static_cast<int>(splits), std::max<int64_t>(part, 1) * t.k, tiles_m, tiles_n, clocks};
+    }
+  }
+  return best;
+}
+
+}  // namespace theia::THEIA_DEVICE
