@@ -86,7 +86,7 @@ class Cuda final : public Backend {
     DeviceInfo i{};
     cudaDeviceProp p;
     throw_if_failed("cudaGetDeviceProperties", cudaGetDeviceProperties(&p, index));
-    std::snprintf(i.name, sizeof i.name, "%s", p.name);
+    std::snprintf(i.name, sizeof i.name, "%.95s", p.name);
     i.major = p.major;
     i.minor = p.minor;
     i.multiprocessors = p.multiProcessorCount;

@@ -37,7 +37,7 @@ export interface Addon {
   machine(): Machine;
   /** GFLOP/s that this many threads reach with the instruction set in use, measured now (20 ms) */
   peak(threads?: number): number;
-  /** the same for the register tile of the matrix product with its operands in L1: the ceiling of any product here (20 ms) */
+  /** the same for the register tile of the matrix product with its operands in L1 (20 ms) */
   tilePeak(threads?: number): number;
   /** GB/s, read plus written, of a large copy on all threads, measured now */
   copyBandwidth(): number;

@@ -70,8 +70,7 @@ TileChoice choose_tile(int64_t m, int64_t n, int64_t k, bool tensor_cores, Famil
     const int64_t tiles_m = ceil_div(m, t.m), tiles_n = ceil_div(n, t.n), steps = ceil_div(k, t.k);
     if (tiles_m > kMaxGridX / tiles_n) continue;
     // 1 KB of a block's shared memory is the system's.
-    const int64_t resident =
-        std::max<int64_t>(1, std::min<int64_t>(info.shared_per_multiprocessor / (shared + 1024), t.blocks));
+    const int64_t resident = std::max<int64_t>(1, std::min<int64_t>(info.shared_per_multiprocessor / (shared + 1024), t.blocks));
     const double products = static_cast<double>(t.m) * t.n * t.k / t.flops_clock;
     const double step = std::max(products, (t.m + t.n) * t.k * element_bytes(t) / kReadBytes);
     int64_t last = 0;

@@ -17,7 +17,7 @@ enum class Order : int { nt, nn, tn };  // nt: both along k. nn: A along k. tn: 
 
 struct TileInfo {
   int m, n, k, stages, threads;
-  int blocks;          // a multiprocessor's registers are cut for
+  int blocks;  // a multiprocessor's registers are cut for
   bool tensor_cores;
   double flops_clock;  // multiply-adds a clock of a multiprocessor full of such tiles
 };
