@@ -7,7 +7,7 @@ import type { Normalisation, ReduceMethod, Theia } from '../models/theia.js';
 import { preprocess } from '../ops/preprocess.js';
 import type { ResizeFilter } from '../ops/preprocess.js';
 import { asFloat32 } from '../ops/view.js';
-import { Plan, Tensor, resolveDevice, threads as setThreads, tidy } from '../tensor/index.js';
+import { Plan, Tensor, resolveDevice, threads as setThreads, tidy, writeLater } from '../tensor/index.js';
 import type { Device } from '../tensor/index.js';
 import { checkFrame, isPlain, toRgb } from './frame.js';
 import type { Frame } from './frame.js';
@@ -263,7 +263,7 @@ export class Encoder {
     const [first] = frames as [Frame];
     if (frames.length === 1 && isPlain(first, strides[0]!)) {
       const { data, width, height } = first;
-      pixels.write(new Uint8Array(data.buffer, data.byteOffset, width * height * 3));
+      writeLater(pixels, new Uint8Array(data.buffer, data.byteOffset, width * height * 3));
       return;
     }
     prepared.staging ??= new Uint8Array(pixels.size);
@@ -278,7 +278,7 @@ export class Encoder {
       const side = this.model.config.image;
       place.set(resizeImage({ data: rgb, width, height, channels: 3 }, side, side, this.filter).data);
     });
-    pixels.write(staging);
+    writeLater(pixels, staging);
   }
 
   private forward(pixels: Tensor, { reduce, teachers, hidden: wantHidden }: Signature): Map<string, Tensor> {

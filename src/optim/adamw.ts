@@ -1,7 +1,7 @@
 import type { Arena, Segment } from '../autograd/index.js';
 import { TheiaError } from '../errors.js';
 import { addon } from '../native/load.js';
-import { Tensor, dispatch, readLater } from '../tensor/index.js';
+import { Tensor, dispatch, valuesLater, writeLater } from '../tensor/index.js';
 
 export interface AdamWOptions {
   betas?: readonly [number, number];
@@ -75,8 +75,8 @@ export class AdamW {
       this.slotValues[row + 2] = Math.sqrt(1 - power(beta2, t));
       this.slotValues[row + 3] = on ? 1 : 0;
     });
-    this.slots.write(this.slotValues);
-    this.limit.write(Float32Array.of(clip));
+    writeLater(this.slots, this.slotValues.slice());
+    writeLater(this.limit, Float32Array.of(clip));
   }
 
   /** The kernels of a step; may be recorded. Nothing is updated if the gradient norm is not finite. */
@@ -86,6 +86,7 @@ export class AdamW {
     dispatch('grad_norm', { grad, segments, slots, limit, norm, clip_factor: clipFactor });
     dispatch('adamw', {
       param: arena.values,
+      weights: arena.weights,
       grad,
       exp_avg: this.expAvg,
       exp_avg_sq: this.expAvgSq,
@@ -104,7 +105,7 @@ export class AdamW {
    *   CPU such a step is thrown here and not counted; elsewhere it is found out when the norm is asked for
    */
   finish(): () => number {
-    const read = readLater(this.norm);
+    const read = valuesLater(this.norm);
     const finite = (): number => {
       const norm = (read() as Float64Array)[0]!;
       if (!Number.isFinite(norm))

@@ -3,7 +3,7 @@ import { TheiaError } from '../errors.js';
 import type { Theia } from '../models/theia.js';
 import { distillLoss } from '../ops/distill_loss.js';
 import type { AdamW } from '../optim/adamw.js';
-import { Plan, Tensor, readLater, tidy } from '../tensor/index.js';
+import { Plan, Tensor, tidy, valuesLater, writeLater } from '../tensor/index.js';
 import type { DType } from '../tensor/index.js';
 import { termWeights } from './loss.js';
 import type { LossOptions } from './loss.js';
@@ -56,6 +56,8 @@ export class TrainStep {
   private readonly plans = new Map<string, MicroPlan>();
   private updatePlan: Plan<void> | undefined;
   private readonly weights = new Map<string, Tensor>();
+  /** what `weights` hold: they seldom change from step to step */
+  private readonly written = new Map<string, Float32Array>();
   private readonly statistics = new Map<string, { mean: Tensor; std: Tensor }>();
   private touched = new Set<string>();
   private micro = 0;
@@ -171,7 +173,10 @@ export class TrainStep {
       t = Tensor.zeros([3], 'float32', this.model.device).retainOnly();
       this.weights.set(teacher, t);
     }
-    t.write(Float32Array.from(termWeights(teacher, count, this.loss), (w) => w * share));
+    const values = Float32Array.from(termWeights(teacher, count, this.loss), (w) => w * share);
+    if (this.written.get(teacher)?.join() === values.join()) return;
+    writeLater(t, values);
+    this.written.set(teacher, values);
   }
 
   private inputs(batch: StepBatch, teachers: readonly string[]): Inputs {
@@ -185,8 +190,8 @@ export class TrainStep {
   }
 
   private fill(inputs: Inputs, batch: StepBatch, teachers: readonly string[]): void {
-    inputs.images.write(batch.images);
-    for (const name of teachers) inputs.targets.get(name)!.write(this.target(batch, name).data);
+    writeLater(inputs.images, batch.images);
+    for (const name of teachers) writeLater(inputs.targets.get(name)!, this.target(batch, name).data);
   }
 
   private forward(inputs: Inputs, teachers: readonly string[]): Map<string, Tensor> {
@@ -234,7 +239,7 @@ export class TrainStep {
 }
 
 function termsLater(terms: ReadonlyMap<string, Tensor>): () => Map<string, LossTerms> {
-  const reads = [...terms].map(([name, t]) => [name, readLater(t)] as const);
+  const reads = [...terms].map(([name, t]) => [name, valuesLater(t)] as const);
   return () =>
     new Map(
       reads.map(([name, read]) => {
