@@ -133,7 +133,8 @@ void for_products(const Gather& a, const Window& window, void* sums, F&& use) {
       }
       for_tap_parts(all, [&](const TapGrid& taps, bool first, bool last) {
         DeviceGemm g = make_device_gemm(m, n, count(taps) * run, a.in.dtype == DType::bf16, sums, DType::f32, n);
-        if (count(taps) > 0) {  // else outputs that no tap reaches: the epilogue of zero
+        g.a = g.b = device_matrix(nullptr, a.in.dtype, 0, true);  // outputs that no tap reaches: the epilogue of zero
+        if (count(taps) > 0) {
           g.a = a.up ? up_patches(a.in, gh, gw, ry, rx, window, taps) : down_patches(a.in, gh, gw, window, taps);
           g.b = weights_of(a, window, taps);
         }

@@ -95,6 +95,9 @@ GemmPlan plan_gemm(const Gemm& g, int mr) {
   // Where A is read in place, tall tasks of few columns load B least often. Where it is copied, every column task copies it again.
   const int64_t few_panels = p.direct_a ? 1 : 6;
   const int64_t wanted = std::min(p.direct_a ? kEnoughTasks : kEnoughTasks / 2, g.m * g.n * g.k / kTaskWork);
+  // What a thread wrote in one layer it reads in the next: a modified line comes slowly from another core, weights can be prefetched.
+  p.by_rows = p.direct_a;
+  if (p.by_rows && p.row_tasks == 1 && p.strips >= 12) p.row_tasks = 2;
   while (p.row_tasks * p.column_tasks < wanted) {
     if (p.panels > (2 * few_panels - 1) * p.column_tasks)
       p.column_tasks += 1;

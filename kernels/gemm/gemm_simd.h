@@ -125,7 +125,8 @@ static bool evenly(const RowMap& map, const int64_t* at, int64_t first, int64_t 
 }
 
 static void run_task(const Gemm& g, const GemmPlan& plan, int64_t task, float* workspace) {
-  const int64_t row_task = task % plan.row_tasks, column_task = task / plan.row_tasks;
+  const int64_t row_task = plan.by_rows ? task / plan.column_tasks : task % plan.row_tasks;
+  const int64_t column_task = plan.by_rows ? task % plan.column_tasks : task / plan.row_tasks;
   const int64_t strip0 = row_task * plan.strips / plan.row_tasks, strips = (row_task + 1) * plan.strips / plan.row_tasks - strip0;
   const int64_t row0 = strip0 * kMr, rows = row0 + strips * kMr < g.m ? strips * kMr : g.m - row0;
   const int64_t panel0 = column_task * plan.panels / plan.column_tasks, panel1 = (column_task + 1) * plan.panels / plan.column_tasks;
@@ -165,7 +166,7 @@ static void run_task(const Gemm& g, const GemmPlan& plan, int64_t task, float* w
       if (g.b.source == Source::packed) {
         b = panel_row(g.b, panel, k0);
         // Behind the last panel comes the next block of the first one, or the panel that the next task begins with.
-        const bool hands_on = k1 >= g.k && row_task + 1 == plan.row_tasks && panel + 1 < plan.panels;
+        const bool hands_on = k1 >= g.k && (plan.by_rows || row_task + 1 == plan.row_tasks) && panel + 1 < plan.panels;
         next = panel + 1 < panel1 ? panel_row(g.b, panel + 1, k0)
                : k1 < g.k         ? panel_row(g.b, panel0, k1)
                : hands_on         ? panel_row(g.b, panel + 1, 0)

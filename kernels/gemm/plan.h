@@ -14,10 +14,11 @@ inline constexpr int64_t kThreadFloats = 65536;  // 256 KB a thread
 struct GemmPlan {
   int64_t strips, panels;  // of the whole product: strips of mr rows, panels of 32 columns
   int64_t group_columns, group_panels;
-  int64_t row_tasks, column_tasks;  // tasks run rows first: neighbours share their panels of B
-  bool plain;                       // nothing but C = or C +=: partial sums may live in C
-  bool direct_a;                    // A's rows are read where they are
-  bool many_blocks;                 // more than one block of k
+  int64_t row_tasks, column_tasks;
+  bool by_rows;      // neighbouring tasks share their rows of A, else their panels of B
+  bool plain;        // nothing but C = or C +=: partial sums may live in C
+  bool direct_a;     // A's rows are read where they are
+  bool many_blocks;  // more than one block of k
   // a thread's workspace, in floats
   int64_t a_at, b_at, tiles_at, thread_floats;
 };

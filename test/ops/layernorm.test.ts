@@ -20,46 +20,13 @@ import {
   withInstructionSet,
 } from '../support/op-case.js';
 import type { OpCase, Values } from '../support/op-case.js';
+import { normBackward, normForward } from '../support/norm-case.js';
+import type { Make } from '../support/norm-case.js';
 import { OpGolden } from '../support/op-golden.js';
 
-type Make = (count: number, seed: number) => Float64Array;
-
-function forward(rows: number, width: number, values: Make = randomValues, eps = 1e-12): OpCase {
-  return {
-    op: 'layernorm',
-    tensors: {
-      x: { shape: [rows, width], values: values(rows * width, 1) },
-      gamma: { shape: [width], values: values(width, 2) },
-      beta: { shape: [width], values: values(width, 3) },
-      y: { shape: [rows, width] },
-      mean: { shape: [rows] },
-      rstd: { shape: [rows] },
-    },
-    scalars: { eps },
-  };
-}
-
-/** Backward of a forward case; its mean and rstd come from the float64 kernel. */
-function backward(f: OpCase, options: { add?: boolean; accumulate?: boolean } = {}): OpCase {
-  const [rows, width] = f.tensors['x']!.shape as [number, number];
-  const { mean, rstd } = runCase(f, 'float64') as { mean: Values; rstd: Values };
-  const start = options.accumulate ? { values: randomValues(width, 7) } : {};
-  return {
-    op: 'layernorm_grad',
-    tensors: {
-      x: f.tensors['x']!,
-      gamma: f.tensors['gamma']!,
-      mean: { shape: [rows], values: mean },
-      rstd: { shape: [rows], values: rstd },
-      dy: { shape: [rows, width], values: randomValues(rows * width, 5) },
-      ...(options.add ? { add: { shape: [rows, width], values: randomValues(rows * width, 6) } } : {}),
-      dx: { shape: [rows, width] },
-      dgamma: { shape: [width], ...start },
-      dbeta: { shape: [width], ...start },
-    },
-    scalars: { accumulate: options.accumulate ? 1 : 0 },
-  };
-}
+const forward = (rows: number, width: number, values: Make = randomValues, eps = 1e-12): OpCase =>
+  normForward('layernorm', rows, width, values, eps);
+const backward = normBackward;
 
 test('golden values, forward and backward', () => {
   const golden = OpGolden.open('ops_pointwise.safetensors', 'layernorm');

@@ -18,59 +18,13 @@ import {
   smallIntegers,
 } from '../support/op-case.js';
 import type { OpCase, Values } from '../support/op-case.js';
+import { channelsFirst, channelsLast, normBackward, normForward } from '../support/norm-case.js';
+import type { Make } from '../support/norm-case.js';
 import { OpGolden } from '../support/op-golden.js';
 
-type Make = (count: number, seed: number) => Float64Array;
-
-function forward(batch: number, length: number, values: Make = randomValues, eps = 1e-5): OpCase {
-  return {
-    op: 'layernorm_map',
-    tensors: {
-      x: { shape: [batch, length], values: values(batch * length, 1) },
-      gamma: { shape: [length], values: values(length, 2) },
-      beta: { shape: [length], values: values(length, 3) },
-      y: { shape: [batch, length] },
-      mean: { shape: [batch] },
-      rstd: { shape: [batch] },
-    },
-    scalars: { eps },
-  };
-}
-
-/** Backward of a forward case; its mean and rstd come from the float64 kernel. */
-function backward(f: OpCase, options: { relu?: boolean; accumulate?: boolean } = {}): OpCase {
-  const [batch, length] = f.tensors['x']!.shape as [number, number];
-  const { mean, rstd } = runCase(f, 'float64') as { mean: Values; rstd: Values };
-  const start = options.accumulate ? { values: randomValues(length, 7) } : {};
-  return {
-    op: 'layernorm_map_grad',
-    tensors: {
-      x: f.tensors['x']!,
-      gamma: f.tensors['gamma']!,
-      mean: { shape: [batch], values: mean },
-      rstd: { shape: [batch], values: rstd },
-      dy: { shape: [batch, length], values: randomValues(batch * length, 5) },
-      dx: { shape: [batch, length] },
-      dgamma: { shape: [length], ...start },
-      dbeta: { shape: [length], ...start },
-    },
-    scalars: { relu: options.relu ? 1 : 0, accumulate: options.accumulate ? 1 : 0 },
-  };
-}
-
-/** [B,C,P] to [B,P,C]: the golden maps are channels first, the engine's channels last. */
-function channelsLast(values: ArrayLike<number>, batch: number, channels: number): Float64Array {
-  const positions = values.length / batch / channels;
-  const out = new Float64Array(values.length);
-  for (let b = 0; b < batch; b++)
-    for (let c = 0; c < channels; c++)
-      for (let p = 0; p < positions; p++) out[(b * positions + p) * channels + c] = values[(b * channels + c) * positions + p]!;
-  return out;
-}
-
-function channelsFirst(values: ArrayLike<number>, batch: number, channels: number): Float64Array {
-  return channelsLast(values, batch, values.length / batch / channels);
-}
+const forward = (batch: number, length: number, values: Make = randomValues, eps = 1e-5): OpCase =>
+  normForward('layernorm_map', batch, length, values, eps);
+const backward = normBackward;
 
 test('golden values, forward and backward', () => {
   const golden = OpGolden.open('ops_pointwise.safetensors', 'layernorm_map');

@@ -131,8 +131,8 @@ class ByteLoader {
   int64_t column_;  // inside the tap
   int tap_;
   uint2 raw_[Slab::kPasses];
-  uint32_t exist_;       // lines of this fetch that exist, a bit a pass
-  int count_, channel_;  // columns of this fetch that exist; the first one's channel
+  uint32_t exist_ = 0;           // lines of this fetch that exist, a bit a pass
+  int count_ = 0, channel_ = 0;  // columns of this fetch that exist; the first one's channel
 };
 
 }  // namespace theia::THEIA_DEVICE

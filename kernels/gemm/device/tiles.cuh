@@ -10,7 +10,6 @@ using Tile2 = Tile<128, 64, 64, 64, 32, 3, 2>;
 using Tile3 = Tile<64, 64, 64, 32, 32, 3, 3>;
 using Tile4 = Tile<64, 32, 64, 16, 32, 3, 4>;
 // Exact float32: 8 x 8 sums a thread. The "warp" sizes only make up the number of threads.
-using Tile5 = Tile<128, 128, 16, 32, 64, 3, 2>;
-using Tile6 = Tile<64, 64, 16, 32, 64, 3, 4>;
+using Tile5 = Tile<64, 64, 16, 32, 64, 3, 4>;
 
 }  // namespace theia::THEIA_DEVICE

@@ -1,5 +1,5 @@
-// The kernels of the product: one function a family and order of operands, which starts the one with the tile asked for. Each is compiled in
-// a file of its own, mma_<family>_<order>.cu, so that they compile side by side.
+// The kernels of the product: one function a family and order of operands, which starts the one with the tile asked for. Several to
+// a file, mma_<family>.cu: half of a small file's compile time is reading headers, the rest the epilogue.
 #pragma once
 #include "kernels/gemm/device/epilogue.cuh"
 #include "kernels/gemm/device/gemm.h"
