@@ -103,6 +103,16 @@ class Cuda final : public Backend {
     return open_device(index, info(index));
   }
 
+  std::byte* allocate_pinned(int64_t bytes) override {
+    void* memory = nullptr;
+    throw_if_failed("cudaHostAlloc", cudaHostAlloc(&memory, static_cast<size_t>(bytes), cudaHostAllocPortable));
+    return static_cast<std::byte*>(memory);
+  }
+  void release_pinned(std::byte* memory) noexcept override {
+    (void)cudaFreeHost(memory);
+    (void)cudaGetLastError();
+  }
+
   const DeviceEntry* table() const override { return device_table(); }
   void set(const std::string& option, const std::string&) override { fail("ERR_ARGS", "cuda has no option '%.40s'", option.c_str()); }
   double count(const std::string& what) override { fail("ERR_ARGS", "cuda counts no '%.40s'", what.c_str()); }

@@ -83,17 +83,6 @@ class CudaDevice final : public Device {
     throw_if_failed("waiting for earlier kernels (THEIA_SYNC=1 finds out which)", cudaStreamSynchronize(compute_.handle));
   }
 
-  std::byte* allocate_pinned(int64_t bytes) override {
-    enter();
-    void* memory = nullptr;
-    throw_if_failed("cudaMallocHost", cudaMallocHost(&memory, static_cast<size_t>(bytes)));
-    return static_cast<std::byte*>(memory);
-  }
-  void release_pinned(std::byte* memory) noexcept override {
-    (void)cudaSetDevice(index_);
-    (void)cudaFreeHost(memory);
-    (void)cudaGetLastError();
-  }
   uint64_t upload_later(std::byte* to, const std::byte* pinned, int64_t bytes) override {
     enter();
     staging_.upload_pinned(to, pinned, bytes);
@@ -114,22 +103,25 @@ class CudaDevice final : public Device {
   }
 
   bool captures() const override { return true; }
-  void begin_capture() override {
+  void* capture(const std::function<void()>& calls) override {
     enter();
     throw_if_failed("cudaStreamBeginCapture", cudaStreamBeginCapture(compute_.handle, cudaStreamCaptureModeThreadLocal));
-  }
-  void* end_capture() override {
-    enter();
     cudaGraph_t graph = nullptr;
-    const cudaError_t status = cudaStreamEndCapture(compute_.handle, &graph);
-    if (status != cudaSuccess || !graph) {
+    try {
+      calls();
+    } catch (...) {  // the stream must leave its capture
+      (void)cudaStreamEndCapture(compute_.handle, &graph);
+      if (graph) (void)cudaGraphDestroy(graph);
       (void)cudaGetLastError();
-      return nullptr;
+      throw;
     }
+    throw_if_failed("cudaStreamEndCapture", cudaStreamEndCapture(compute_.handle, &graph));
     cudaGraphExec_t exec = nullptr;
     const cudaError_t made = cudaGraphInstantiate(&exec, graph, 0);
     (void)cudaGraphDestroy(graph);
     throw_if_failed("cudaGraphInstantiate", made);
+    (void)cudaGraphUpload(exec, compute_.handle);  // the first launch is then as quick as the others; if not, it does the work
+    (void)cudaGetLastError();
     return exec;
   }
   void launch_graph(void* graph) override {

@@ -17,6 +17,12 @@ export interface Addon {
   write(handle: number, byteOffset: number, data: ArrayBufferView): void;
   read(handle: number, byteOffset: number, into: ArrayBufferView): void;
   transfer(from: number, fromOffset: number, to: number, toOffset: number, bytes: number): void;
+  /** memory for writeLater and readLater of a device */
+  pinned(bytes: number, device: number): ArrayBuffer;
+  /** like write and read, but an array of pinned memory is in use until `reach` has returned for the ticket */
+  writeLater(handle: number, byteOffset: number, data: ArrayBufferView): number;
+  readLater(handle: number, byteOffset: number, into: ArrayBufferView): number;
+  reach(device: number, ticket: number): void;
   /** sets bytes to zero */
   clear(handle: number, byteOffset: number, bytes: number): void;
   dispatch(op: number, area: Float64Array): void;
