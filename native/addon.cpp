@@ -2,12 +2,14 @@
 #include <napi.h>
 
 #include <cmath>
+#include <cstdio>
 #include <cstring>
 #include <new>
 
 #include "kernels/core/error.h"
 #include "kernels/core/peak.h"
 #include "kernels/gemm/tile_peak.h"
+#include "kernels/cuda/archs.h"
 #include "kernels/ops.h"
 #include "native/describe.h"
 #include "native/environment.h"
@@ -141,6 +143,15 @@ Napi::Value probe(const Napi::CallbackInfo& info) {
     o["trouble"] = e.what();
   }
   return o;
+}
+
+/// (architectures, compute capability)
+Napi::Value covers(const Napi::CallbackInfo& info) {
+  const std::string archs = text(info, 0, "architectures"), capability = text(info, 1, "a compute capability");
+  int major = 0, minor = 0, end = 0;
+  if (std::sscanf(capability.c_str(), "%3d.%1d%n", &major, &minor, &end) != 2 || capability[static_cast<size_t>(end)])
+    fail("ERR_ARGS", "expected a compute capability like 9.0, got '%.40s'", capability.c_str());
+  return Napi::Boolean::New(info.Env(), runs_on(archs.c_str(), major, minor));
 }
 
 Napi::Value set_option(const Napi::CallbackInfo& info) {
@@ -360,6 +371,7 @@ Napi::Object init(Napi::Env env, Napi::Object exports) {
   ENTRY("setErrorClass", set_error_class);
   ENTRY("openDevice", open_device);
   ENTRY("probe", probe);
+  ENTRY("covers", covers);
   ENTRY("setOption", set_option);
   ENTRY("count", count);
   ENTRY("transfer", transfer);
