@@ -191,9 +191,13 @@ Napi::Value read(const Napi::CallbackInfo& info) {
 Napi::Value pinned(const Napi::CallbackInfo& info) {
   const int64_t bytes = whole(info, 0, "the number of bytes");
   auto* memory = new std::shared_ptr<std::byte>(state(info).environment.pinned(bytes, device_number(info, 1)));
-  return Napi::ArrayBuffer::New(
-      info.Env(), memory->get(), static_cast<size_t>(bytes), [](Napi::Env, void*, std::shared_ptr<std::byte>* held) { delete held; },
-      memory);
+  // The collector is told what hangs on the array: it frees this memory, and would not hurry for the few bytes it sees of it.
+  Napi::MemoryManagement::AdjustExternalMemory(info.Env(), bytes);
+  const auto finalize = [bytes](Napi::Env env, void*, std::shared_ptr<std::byte>* held) {
+    delete held;
+    Napi::MemoryManagement::AdjustExternalMemory(env, -bytes);
+  };
+  return Napi::ArrayBuffer::New(info.Env(), memory->get(), static_cast<size_t>(bytes), finalize, memory);
 }
 
 Napi::Value write_later(const Napi::CallbackInfo& info) {
