@@ -2,12 +2,14 @@
 #include <napi.h>
 
 #include <cmath>
+#include <cstdio>
 #include <cstring>
 #include <new>
 
 #include "kernels/core/error.h"
 #include "kernels/core/peak.h"
 #include "kernels/gemm/tile_peak.h"
+#include "kernels/cuda/archs.h"
 #include "kernels/ops.h"
 #include "native/describe.h"
 #include "native/environment.h"
@@ -143,6 +145,15 @@ Napi::Value probe(const Napi::CallbackInfo& info) {
   return o;
 }
 
+/// (architectures, compute capability)
+Napi::Value covers(const Napi::CallbackInfo& info) {
+  const std::string archs = text(info, 0, "architectures"), capability = text(info, 1, "a compute capability");
+  int major = 0, minor = 0, end = 0;
+  if (std::sscanf(capability.c_str(), "%3d.%1d%n", &major, &minor, &end) != 2 || capability[static_cast<size_t>(end)])
+    fail("ERR_ARGS", "expected a compute capability like 9.0, got '%.40s'", capability.c_str());
+  return Napi::Boolean::New(info.Env(), runs_on(archs.c_str(), major, minor));
+}
+
 Napi::Value set_option(const Napi::CallbackInfo& info) {
   backend_of(text(info, 0, "a kind of device")).set(text(info, 1, "an option"), text(info, 2, "its value"));
   return info.Env().Undefined();
@@ -180,9 +191,13 @@ Napi::Value read(const Napi::CallbackInfo& info) {
 Napi::Value pinned(const Napi::CallbackInfo& info) {
   const int64_t bytes = whole(info, 0, "the number of bytes");
   auto* memory = new std::shared_ptr<std::byte>(state(info).environment.pinned(bytes, device_number(info, 1)));
-  return Napi::ArrayBuffer::New(
-      info.Env(), memory->get(), static_cast<size_t>(bytes), [](Napi::Env, void*, std::shared_ptr<std::byte>* held) { delete held; },
-      memory);
+  // The collector is told what hangs on the array: it frees this memory, and would not hurry for the few bytes it sees of it.
+  Napi::MemoryManagement::AdjustExternalMemory(info.Env(), bytes);
+  const auto finalize = [bytes](Napi::Env env, void*, std::shared_ptr<std::byte>* held) {
+    delete held;
+    Napi::MemoryManagement::AdjustExternalMemory(env, -bytes);
+  };
+  return Napi::ArrayBuffer::New(info.Env(), memory->get(), static_cast<size_t>(bytes), finalize, memory);
 }
 
 Napi::Value write_later(const Napi::CallbackInfo& info) {
@@ -360,6 +375,7 @@ Napi::Object init(Napi::Env env, Napi::Object exports) {
   ENTRY("setErrorClass", set_error_class);
   ENTRY("openDevice", open_device);
   ENTRY("probe", probe);
+  ENTRY("covers", covers);
   ENTRY("setOption", set_option);
   ENTRY("count", count);
   ENTRY("transfer", transfer);

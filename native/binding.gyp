@@ -9,7 +9,8 @@
     "include_dirs": ["..", "<!(node -p \"require('node-addon-api').include_dir\")"],
     "defines": ["NAPI_VERSION=8", "NODE_ADDON_API_CPP_EXCEPTIONS"],
     "cflags_cc!": ["-fno-exceptions", "-fno-rtti", "-std=gnu++17", "-std=gnu++14", "-std=gnu++20", "-fno-strict-aliasing"],
-    "cflags_cc": ["<@(flags)", "-fexceptions"]
+    "cflags_cc": ["<@(flags)", "-fexceptions"],
+    "libraries": ["-ldl"]
   },
   "targets": [
     {

@@ -256,6 +256,15 @@ const DeviceEntry& device_entry(Backend& backend, const OpInfo& info, int op, co
   return entry;
 }
 
+/// Between enter() and leave().
+struct Inside {
+  explicit Inside(Device& d) : device(d) { device.enter(); }
+  ~Inside() { device.leave(); }
+  Inside(const Inside&) = delete;
+  Inside& operator=(const Inside&) = delete;
+  Device& device;
+};
+
 }  // namespace
 
 int64_t Environment::workspace_of(int op, const void* args, int on, int threads) {
@@ -280,8 +289,10 @@ void Environment::run(int op, const void* args, int on, Pool& workers, int64_t s
   }
   const DeviceEntry& entry = d.backend->table()[op];  // device_entry() was asked when the call was made
   std::byte* const workspace = scratch > 0 ? d.reserve_scratch(scratch) : nullptr;
-  d.device->enter();
-  entry.kernel(args, DeviceContext{d.device->stream(), workspace, scratch, &d.device->info()});
+  {
+    const Inside inside(*d.device);
+    entry.kernel(args, DeviceContext{d.device->stream(), workspace, scratch, &d.device->info()});
+  }
   if (!d.synchronous || !may_wait) return;
   try {
     d.device->wait();

@@ -10,7 +10,7 @@
 namespace theia {
 
 /// Raised when anything in this file changes: a theia_simt.node of another build is then refused instead of misread.
-inline constexpr int kDeviceInterface = 2;
+inline constexpr int kDeviceInterface = 3;
 
 /// What launchers choose tiles by.
 struct DeviceInfo {
@@ -48,8 +48,9 @@ class Device {
 
   virtual const DeviceInfo& info() const = 0;
   virtual void* stream() const = 0;
-  /// Makes it the device of this thread, for the kernel launches that follow.
+  /// Makes it the device of this thread, for the kernel launches that follow, and says that they are over.
   virtual void enter() = 0;
+  virtual void leave() noexcept = 0;
 
   /// Device memory, 256-byte aligned, contents undefined; null if it cannot be had.
   virtual std::byte* allocate(int64_t bytes) = 0;
@@ -97,7 +98,7 @@ class Backend {
   /// kOps entries.
   virtual const DeviceEntry* table() const = 0;
   /// Settings of one backend that tests change; ERR_ARGS for a name it does not know. simt: schedule, multiprocessors, capability,
-  /// memory, graphs.
+  /// memory, graphs, protect.
   virtual void set(const std::string& option, const std::string& value) = 0;
   /// What the emulator counted since the last call for this name: launches, blocks, barriers, mma, bank_conflicts, ... ERR_ARGS otherwise.
   virtual double count(const std::string& what) = 0;

@@ -42,6 +42,7 @@ class CudaDevice final : public Device {
   const DeviceInfo& info() const override { return info_; }
   void* stream() const override { return compute_.handle; }
   void enter() override { throw_if_failed("cudaSetDevice", cudaSetDevice(index_)); }
+  void leave() noexcept override {}
 
   std::byte* allocate(int64_t bytes) override {
     enter();

@@ -7,26 +7,17 @@
 #include <atomic>
 #include <cstdlib>
 #include <cstring>
-#include <unordered_map>
 #include <utility>
 
 #include "kernels/cuda/backend.h"
 #include "kernels/gemm/device/choose.h"
+#include "kernels/cuda/emulated_memory.h"
 #include "kernels/table_device.h"
 
 namespace theia::THEIA_DEVICE {
 
 namespace {
 
-std::byte* aligned_memory(int64_t bytes) {
-  void* p = nullptr;
-  if (posix_memalign(&p, 256, static_cast<size_t>(bytes)) != 0) return nullptr;
-  std::memset(p, 0xff, static_cast<size_t>(bytes));
-  return static_cast<std::byte*>(p);
-}
-
-/// Device memory in use, of all environments, and how much there is.
-std::atomic<int64_t> used{0};
 std::atomic<bool> graphs{false};
 std::atomic<int64_t> captured{0}, dropped{0};
 
@@ -35,26 +26,19 @@ class EmulatedDevice final : public Device {
   explicit EmulatedDevice(const DeviceInfo& info) : info_(info) {}
   const DeviceInfo& info() const override { return info_; }
   void* stream() const override { return nullptr; }
-  void enter() override {}
+  void enter() override { memory_.open(); }
+  void leave() noexcept override { memory_.close(); }
 
-  std::byte* allocate(int64_t bytes) override {
-    if (used + bytes > info_.memory_bytes) return nullptr;
-    std::byte* memory = aligned_memory(bytes);
-    if (!memory) return nullptr;
-    used += bytes;
-    sizes_.emplace(memory, bytes);
-    return memory;
-  }
-  void release(std::byte* memory) noexcept override {
-    const auto found = sizes_.find(memory);
-    used -= found->second;
-    sizes_.erase(found);
-    std::free(memory);
-  }
+  std::byte* allocate(int64_t bytes) override { return memory_.allocate(bytes, info_.memory_bytes); }
+  void release(std::byte* memory) noexcept override { memory_.release(memory); }
   void upload(std::byte* to, const std::byte* host, int64_t bytes) override { move(to, host, bytes); }
   void download(std::byte* host, const std::byte* from, int64_t bytes) override { move(host, from, bytes); }
   void copy(std::byte* to, const std::byte* from, int64_t bytes) override { move(to, from, bytes); }
-  void fill(std::byte* to, int value, int64_t bytes) override { std::memset(to, value, static_cast<size_t>(bytes)); }
+  void fill(std::byte* to, int value, int64_t bytes) override {
+    memory_.open();
+    std::memset(to, value, static_cast<size_t>(bytes));
+    memory_.close();
+  }
   void wait() override {}
 
   uint64_t upload_later(std::byte* to, const std::byte* pinned, int64_t bytes) override {
@@ -80,9 +64,13 @@ class EmulatedDevice final : public Device {
   }
 
  private:
-  static void move(std::byte* to, const std::byte* from, int64_t bytes) { std::memmove(to, from, static_cast<size_t>(bytes)); }
+  void move(std::byte* to, const std::byte* from, int64_t bytes) {
+    memory_.open();
+    std::memmove(to, from, static_cast<size_t>(bytes));
+    memory_.close();
+  }
   const DeviceInfo& info_;  // the backend's: settings reach devices that are open
-  std::unordered_map<std::byte*, int64_t> sizes_;
+  EmulatedMemory memory_;
 };
 
 class Emulator final : public Backend {
@@ -94,7 +82,7 @@ class Emulator final : public Backend {
   DeviceInfo info(int) override { return info_; }
   std::unique_ptr<Device> open(int) override { return std::make_unique<EmulatedDevice>(info_); }
   std::byte* allocate_pinned(int64_t bytes) override {
-    std::byte* p = aligned_memory(bytes);
+    std::byte* p = poisoned_memory(bytes);
     if (!p) fail("ERR_OOM", "out of memory: %lld bytes for copies could not be had", static_cast<long long>(bytes));
     return p;
   }
@@ -118,12 +106,15 @@ class Emulator final : public Backend {
       info_.shared_per_multiprocessor = (kilobytes + 1) * 1024;
     } else if (option == "graphs") {
       graphs = value == "on";
+    } else if (option == "protect") {
+      EmulatedMemory::protect(value == "on");
     } else if (option == "memory") {
       const int64_t bytes = std::atoll(value.c_str());
       if (bytes < 0) fail("ERR_ARGS", "simt: expected memory in bytes, got '%.40s'", value.c_str());
       info_.memory_bytes = bytes;
     } else {
-      fail("ERR_ARGS", "simt: expected an option of schedule, multiprocessors, capability, graphs or memory, got '%.40s'", option.c_str());
+      fail("ERR_ARGS", "simt: expected an option of schedule, multiprocessors, capability, graphs, memory or protect, got '%.40s'",
+           option.c_str());
     }
   }
 

@@ -7,6 +7,8 @@ export interface Addon {
   openDevice(name: string): number;
   /** what there is of a kind of device (cuda, simt), without using it */
   probe(kind: string): DeviceProbe;
+  /** true if GPU code for these architectures (as CMake lists them) runs on a compute capability like 9.0 */
+  covers(archs: string, capability: string): boolean;
   setOption(kind: string, option: string, value: string): void;
   /** what a kind of device counted under a name since the last call for it */
   count(kind: string, what: string): number;

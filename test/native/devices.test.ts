@@ -3,6 +3,7 @@ import { spawnSync } from 'node:child_process';
 import { copyFileSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { Worker } from 'node:worker_threads';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { addon, addonPath } from '../../src/native/load.js';
@@ -109,6 +110,63 @@ test('no GPU: asking for one says why, and the addon works on', () => {
   assert.match(said, /\| .*theia doctor/);
   throwsCode(() => addon().openDevice('cuda'), 'ERR_DEVICE', trouble);
   tidy(() => same(Tensor.from([1, 2]).float32(), [1, 2]));
+});
+
+test('which GPUs a build covers', () => {
+  const covers = (archs: string, capability: string): boolean => addon().covers(archs, capability);
+  const ours = '80-real;87-real;90a-real;90-virtual';
+  for (const capability of ['8.0', '8.6', '8.7', '8.9', '9.0', '10.0', '12.1']) assert.ok(covers(ours, capability), capability);
+  for (const capability of ['5.2', '7.0', '7.5']) assert.not.ok(covers(ours, capability), capability);
+  assert.not.ok(covers('90a-real', '10.0'), 'code with an a runs on its own GPU only');
+  assert.not.ok(covers('87-real', '8.0'));
+  assert.ok(covers('80', '8.6') && covers('80', '9.0'), 'without a suffix it is machine code and PTX');
+  assert.not.ok(covers('80-real', '9.0'));
+  assert.not.ok(covers('', '8.0'));
+  throwsCode(() => covers(ours, 'new'), 'ERR_ARGS');
+});
+
+deviceTest('workers have devices of their own, and end with tensors, plans and copies on them', async (device) => {
+  const script = `
+    const { parentPort } = require('node:worker_threads');
+    import(${JSON.stringify(TENSORS)}).then(({ Tensor, Plan, dispatch, pinnedArray, writeLater, memory }) => {
+      const a = Tensor.zeros([5000], 'float32', ${JSON.stringify(device)});
+      writeLater(a, pinnedArray('float32', 5000, a.device).fill(2));
+      const plan = Plan.record(() => {
+        const y = Tensor.empty([5000], 'float32', a.device);
+        dispatch('add', { a, b: a, y });
+        return y;
+      });
+      const fetch = plan.fetchLater(plan.result);
+      for (let i = 0; i < 10; i++) plan.replay();
+      globalThis.kept = [a, plan, fetch];
+      parentPort.postMessage(fetch.previous()[4999]);
+    });`;
+  const results = await Promise.all(
+    [1, 2, 3].map(
+      () =>
+        new Promise<{ code: number; value: unknown }>((done, fail) => {
+          const worker = new Worker(script, { eval: true });
+          let value: unknown;
+          worker.on('message', (m) => (value = m));
+          worker.on('error', fail);
+          worker.on('exit', (code) => done({ code, value }));
+        }),
+    ),
+  );
+  for (const result of results) assert.equal(result, { code: 0, value: 4 });
+});
+
+deviceTest('a process ends cleanly with all of that, THEIA_SYNC or not', (device) => {
+  const script = `const { Tensor, Plan, dispatch, pinnedArray, writeLater } = await import(${JSON.stringify(TENSORS)});
+    const a = Tensor.zeros([5000], 'float32', ${JSON.stringify(device)});
+    globalThis.kept = [a, writeLater(a, pinnedArray('float32', 5000, a.device)), Plan.record(() => dispatch('add', { a, b: a, y: a }))];
+    kept[2].replay();
+    if (process.env.END === 'exit') process.exit(0);`;
+  for (const env of [{}, { THEIA_SYNC: '1' }, { END: 'exit' }] as Record<string, string>[]) {
+    const options = { encoding: 'utf8', env: { ...process.env, ...env } } as const;
+    const p = spawnSync(process.execPath, ['--input-type=module', '-e', script], options);
+    assert.equal([p.status, p.signal, p.stdout, p.stderr], [0, null, '', '']);
+  }
 });
 
 test('names of devices, numbers of devices, kinds of devices', () => {

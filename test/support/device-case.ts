@@ -40,7 +40,7 @@ export const DEVICES: readonly Device[] = (process.env['THEIA_TEST_DEVICES'] ?? 
 }) as Device[];
 
 /** A test for each device; one that this build lacks is skipped with its reason. */
-export function deviceTest(name: string, fn: (device: Device) => void): void {
+export function deviceTest(name: string, fn: (device: Device) => void | Promise<void>): void {
   for (const device of DEVICES) test(`${device}: ${name}`, () => fn(device));
   for (const [device, reason] of missing) test(`${device}: ${name}`, () => console.log(`\nSKIP ${name} on ${device}: ${reason}`));
 }
