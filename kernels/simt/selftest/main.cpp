@@ -64,7 +64,6 @@ int run(int count, char** arguments) {
     else
       wanted.push_back(arguments[i]);
   }
-  if (schedules.empty()) schedules.push_back("forward");
   std::vector<Case> all;
   for (const auto& cases : {lane_cases(), number_cases(), kernel_cases(), bug_cases(), address_cases()})
     all.insert(all.end(), cases.begin(), cases.end());
@@ -72,15 +71,17 @@ int run(int count, char** arguments) {
     for (const Case& c : all) std::printf("%s\n", c.name);
     return 0;
   }
+  // Without --schedule it is the one of THEIA_SIMT_SCHEDULE.
+  if (schedules.empty()) schedules.push_back(nullptr);
   size_t found = 0;
   for (const char* schedule : schedules) {
-    set_schedule(schedule);
+    if (schedule) set_schedule(schedule);
     for (const Case& c : all) {
       bool take = wanted.empty();
       for (const char* name : wanted) take = take || std::strcmp(name, c.name) == 0;
       if (take) {
         ++found;
-        report(schedule, c);
+        report(schedule ? schedule : "", c);
       }
     }
   }
