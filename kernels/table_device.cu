@@ -90,15 +90,15 @@ constexpr DeviceEntry kTable[kOps] = {
 
     DIRECT(max_pool2d_grad, MaxPool2dGradArgs),
 
-    NONE(linear, LinearArgs),
+    SCRATCH(linear, LinearArgs),
 
-    NONE(linear_grad, LinearGradArgs),
+    SCRATCH(linear_grad, LinearGradArgs),
 
     NONE(pack, PackArgs),
 
-    NONE(patch_embed, PatchEmbedArgs),
+    SCRATCH(patch_embed, PatchEmbedArgs),
 
-    NONE(patch_embed_grad, PatchEmbedGradArgs),
+    SCRATCH(patch_embed_grad, PatchEmbedGradArgs),
 };
 // clang-format on
 

@@ -18,12 +18,21 @@ void expect_rows(const char* op, const char* field, const Tensor& t, int64_t row
   expect_contiguous(op, field, t, 1);
 }
 
+/// The same of the op's dtype or, beside bfloat16, of float32.
+void expect_wide_rows(const char* op, const char* field, const Tensor& t, int64_t rows, int64_t columns, DType dtype) {
+  expect_rows(op, field, t, rows, columns, dtype == DType::bf16 && t.dtype == DType::f32 ? DType::f32 : dtype);
+}
+
+/// What sums and parameters are kept in.
+DType sums_of(DType dtype) { return dtype == DType::bf16 ? DType::f32 : dtype; }
+
 void expect_vector(const char* op, const char* field, const Tensor& t, int64_t n, DType dtype) {
   expect_dtype(op, field, t, dtype);
   expect_shape(op, field, t, {n});
   expect_contiguous(op, field, t);
 }
 
+double bytes_in(const Tensor& t) { return t.present() ? static_cast<double>(t.numel()) * bytes_of(t.dtype) : 0; }
 void* at(const Tensor& t) { return t.present() ? t.base + t.offset * bytes_of(t.dtype) : nullptr; }
 RowMap rows_of(const Tensor& t) { return plain_rows(t.stride[0]); }
 
@@ -36,9 +45,9 @@ void check(const LinearArgs& a) {
   expect_rows(op, "x", a.x, m, k, t);
   expect_rows(op, "w", a.w, n, k, t);
   expect_vector(op, "packed", a.packed, packed_elements(n, 1, k, PackUse::forward), t);
-  expect_vector(op, "bias", a.bias, n, t);
-  expect_rows(op, "residual", a.residual, m, n, t);
-  expect_rows(op, "y", a.y, m, n, t);
+  expect_vector(op, "bias", a.bias, n, sums_of(t));
+  expect_wide_rows(op, "y", a.y, m, n, t);
+  expect_rows(op, "residual", a.residual, m, n, a.y.dtype);
   expect_rows(op, "slope", a.slope, m, n, t);
   if (a.slope.present() && static_cast<Activation>(a.activation) != Activation::gelu)
     fail("ERR_ARGS", "linear: 'slope' is saved for activation gelu only");
@@ -48,10 +57,7 @@ int64_t workspace(const LinearArgs& a, int threads) { return gemm_workspace(forw
 
 double flops(const LinearArgs& a) { return 2.0 * a.x.numel() * a.w.size[0]; }
 
-double bytes(const LinearArgs& a) {
-  const int64_t elements = a.x.numel() + a.w.numel() + a.y.numel() * (1 + a.slope.present() + a.residual.present());
-  return static_cast<double>(elements) * bytes_of(a.x.dtype);
-}
+double bytes(const LinearArgs& a) { return bytes_in(a.x) + bytes_in(a.w) + bytes_in(a.y) + bytes_in(a.slope) + bytes_in(a.residual); }
 
 Gemm forward_gemm(const LinearArgs& a) {
   const int64_t m = a.x.size[0], k = a.x.size[1], n = a.w.size[0];
@@ -74,12 +80,12 @@ void check(const LinearGradArgs& a) {
   expect_rows(op, "x", a.x, m, k, t);
   expect_rows(op, "w", a.w, n, k, t);
   expect_vector(op, "packed", a.packed, packed_elements(n, 1, k, PackUse::backward), t);
-  expect_rows(op, "dy", a.dy, m, n, t);
+  expect_wide_rows(op, "dy", a.dy, m, n, t);
   expect_rows(op, "y", a.y, m, n, t);
   expect_rows(op, "slope", a.slope, m, n, t);
-  expect_rows(op, "dx", a.dx, m, k, t);
-  expect_rows(op, "dw", a.dw, n, k, t);
-  expect_vector(op, "dbias", a.dbias, n, t);
+  expect_wide_rows(op, "dx", a.dx, m, k, t);
+  expect_rows(op, "dw", a.dw, n, k, sums_of(t));
+  expect_vector(op, "dbias", a.dbias, n, sums_of(t));
   const Activation activation = static_cast<Activation>(a.activation);
   if (activation == Activation::relu && !a.y.present()) fail("ERR_ARGS", "linear_grad: activation relu needs 'y', forward's output");
   if (activation == Activation::gelu && !a.slope.present())
@@ -145,10 +151,10 @@ int64_t workspace(const LinearGradArgs& a, int threads) {
 double flops(const LinearGradArgs& a) { return 2.0 * a.x.numel() * a.w.size[0] * (a.dx.present() + a.dw.present()); }
 
 double bytes(const LinearGradArgs& a) {
-  const int64_t dpre = dpre_bytes(a) ? 2 * a.dy.numel() : 0;
-  const int64_t dx = a.dx.present() ? a.dy.numel() + a.w.numel() + a.dx.numel() : 0;
-  const int64_t dw = a.dw.present() ? a.dy.numel() + a.x.numel() + a.dw.numel() : 0;
-  return static_cast<double>(dpre + dx + dw) * bytes_of(a.x.dtype);
+  const double dpre = dpre_bytes(a) ? 2 * bytes_in(a.dy) : 0;
+  const double dx = a.dx.present() ? bytes_in(a.dy) + bytes_in(a.w) + bytes_in(a.dx) : 0;
+  const double dw = a.dw.present() ? bytes_in(a.dy) + bytes_in(a.x) + bytes_in(a.dw) : 0;
+  return dpre + dx + dw;
 }
 
 }  // namespace theia

@@ -6,6 +6,7 @@
 
 namespace theia {
 
+/// With x as bfloat16 (devices only) w and slope are bfloat16 too, bias is float32, and y and residual are either, both the same.
 struct LinearArgs {
   Tensor x;         // [M,K], rows may be strided
   Tensor w;         // [N,K] as in the checkpoint
@@ -18,12 +19,13 @@ struct LinearArgs {
 };
 
 inline constexpr Field kLinearFields[] = {
-    THEIA_TENSOR(LinearArgs, x, in, kReal, 2, 2),          THEIA_TENSOR(LinearArgs, w, in, kReal, 2, 2),
-    THEIA_OPTIONAL(LinearArgs, packed, in, kReal, 1, 1),   THEIA_OPTIONAL(LinearArgs, bias, in, kReal, 1, 1),
-    THEIA_OPTIONAL(LinearArgs, residual, in, kReal, 2, 2), THEIA_SHARING(LinearArgs, y, out, kReal, 2, 2, "residual"),
-    THEIA_OPTIONAL(LinearArgs, slope, saved, kReal, 2, 2), THEIA_CHOICE(LinearArgs, activation, "none|relu|gelu"),
+    THEIA_TENSOR(LinearArgs, x, in, kActivation, 2, 2),          THEIA_TENSOR(LinearArgs, w, in, kActivation, 2, 2),
+    THEIA_OPTIONAL(LinearArgs, packed, in, kReal, 1, 1),         THEIA_OPTIONAL(LinearArgs, bias, in, kReal, 1, 1),
+    THEIA_OPTIONAL(LinearArgs, residual, in, kActivation, 2, 2), THEIA_SHARING(LinearArgs, y, out, kActivation, 2, 2, "residual"),
+    THEIA_OPTIONAL(LinearArgs, slope, saved, kActivation, 2, 2), THEIA_CHOICE(LinearArgs, activation, "none|relu|gelu"),
 };
 
+/// With x as bfloat16 (devices only) w, y and slope are bfloat16 too, dy and dx are bfloat16 or float32, and dw and dbias are float32.
 struct LinearGradArgs {
   Tensor x;       // [M,K] as forward had it
   Tensor w;       // [N,K]
@@ -39,13 +41,13 @@ struct LinearGradArgs {
 };
 
 inline constexpr Field kLinearGradFields[] = {
-    THEIA_TENSOR(LinearGradArgs, x, in, kReal, 2, 2),
-    THEIA_TENSOR(LinearGradArgs, w, in, kReal, 2, 2),
+    THEIA_TENSOR(LinearGradArgs, x, in, kActivation, 2, 2),
+    THEIA_TENSOR(LinearGradArgs, w, in, kActivation, 2, 2),
     THEIA_OPTIONAL(LinearGradArgs, packed, in, kReal, 1, 1),
-    THEIA_TENSOR(LinearGradArgs, dy, in, kReal, 2, 2),
-    THEIA_OPTIONAL(LinearGradArgs, y, in, kReal, 2, 2),
-    THEIA_OPTIONAL(LinearGradArgs, slope, in, kReal, 2, 2),
-    THEIA_OPTIONAL(LinearGradArgs, dx, out, kReal, 2, 2),
+    THEIA_TENSOR(LinearGradArgs, dy, in, kActivation, 2, 2),
+    THEIA_OPTIONAL(LinearGradArgs, y, in, kActivation, 2, 2),
+    THEIA_OPTIONAL(LinearGradArgs, slope, in, kActivation, 2, 2),
+    THEIA_OPTIONAL(LinearGradArgs, dx, out, kActivation, 2, 2),
     THEIA_OPTIONAL(LinearGradArgs, dw, accumulate, kReal, 2, 2),
     THEIA_OPTIONAL(LinearGradArgs, dbias, accumulate, kReal, 1, 1),
     THEIA_CHOICE(LinearGradArgs, activation, "none|relu|gelu"),

@@ -6,6 +6,7 @@
 
 namespace theia {
 
+/// With w as bfloat16 (devices only) y is bfloat16 or float32, and everything else is float32.
 struct PatchEmbedArgs {
   Tensor images;              // [B,H,W,C] uint8, packed; H and W multiples of the patch
   Tensor table;               // [C·256]: what byte v of channel c becomes is table[c·256 + v]
@@ -22,18 +23,19 @@ struct PatchEmbedArgs {
 inline constexpr Field kPatchEmbedFields[] = {
     THEIA_TENSOR(PatchEmbedArgs, images, in, kU8, 4, 4),
     THEIA_TENSOR(PatchEmbedArgs, table, in, kReal, 1, 1),
-    THEIA_TENSOR(PatchEmbedArgs, w, in, kReal, 4, 4),
+    THEIA_TENSOR(PatchEmbedArgs, w, in, kActivation, 4, 4),
     THEIA_OPTIONAL(PatchEmbedArgs, packed, in, kReal, 1, 1),
     THEIA_TENSOR(PatchEmbedArgs, bias, in, kReal, 1, 1),
     THEIA_TENSOR(PatchEmbedArgs, positions, in, kReal, 2, 2),
     THEIA_OPTIONAL(PatchEmbedArgs, cls, in, kReal, 1, 1),
     THEIA_OPTIONAL(PatchEmbedArgs, registers, in, kReal, 2, 2),
     THEIA_OPTIONAL(PatchEmbedArgs, register_positions, in, kReal, 2, 2),
-    THEIA_TENSOR(PatchEmbedArgs, y, out, kReal, 3, 3),
+    THEIA_TENSOR(PatchEmbedArgs, y, out, kActivation, 3, 3),
 };
 
 struct PatchEmbedGradArgs {
   Tensor images, table;        // as forward had them
+  Tensor w;                    // optional: only its type counts, bfloat16 for the weight gradient on tensor cores whatever dy is
   Tensor dy;                   // [B,T,D], packed
   Tensor dw;                   // [D,P,P,C]
   Tensor dbias;                // [D]
@@ -47,7 +49,8 @@ struct PatchEmbedGradArgs {
 inline constexpr Field kPatchEmbedGradFields[] = {
     THEIA_TENSOR(PatchEmbedGradArgs, images, in, kU8, 4, 4),
     THEIA_TENSOR(PatchEmbedGradArgs, table, in, kReal, 1, 1),
-    THEIA_TENSOR(PatchEmbedGradArgs, dy, in, kReal, 3, 3),
+    THEIA_OPTIONAL(PatchEmbedGradArgs, w, in, kActivation, 4, 4),
+    THEIA_TENSOR(PatchEmbedGradArgs, dy, in, kActivation, 3, 3),
     THEIA_TENSOR(PatchEmbedGradArgs, dw, accumulate, kReal, 4, 4),
     THEIA_TENSOR(PatchEmbedGradArgs, dbias, accumulate, kReal, 1, 1),
     THEIA_TENSOR(PatchEmbedGradArgs, dpositions, accumulate, kReal, 2, 2),

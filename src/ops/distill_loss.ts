@@ -17,7 +17,7 @@ export interface DistillTarget {
  * @returns [3] cos, l1, mse
  */
 export function distillLoss(p: Tensor, target: DistillTarget, weights: Tensor): Tensor {
-  const terms = Tensor.empty([3], p.dtype);
+  const terms = Tensor.empty([3], p.dtype === 'float64' ? 'float64' : 'float32');
   const maps = (t: Tensor): Tensor => (t.rank === 3 ? t : t.reshape([t.shape[0]!, 1, t.shape[1]!]));
   const stats = Tensor.empty([p.shape[0]!, 3], 'float64');
   const { features, mean, std } = target;

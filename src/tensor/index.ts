@@ -6,5 +6,6 @@ export type { CudaDevice, Device } from './device.js';
 export { tidy, keep } from './scope.js';
 export { dispatch, costOf, measureCost } from './dispatch.js';
 export type { Cost } from './dispatch.js';
-export { Plan } from './plan.js';
+export { Fetch, Plan } from './plan.js';
+export { Transfer, pinnedArray, readLater, writeLater } from './transfer.js';
 export { memory, resetPeakMemory, synchronize, trimMemory, threads } from './memory.js';

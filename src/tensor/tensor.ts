@@ -222,7 +222,8 @@ export class Tensor {
     return this.storage;
   }
 
-  private checkHostCopy(data: TypedArray, verb: string): void {
+  /** Throws unless an array of the host has this tensor's count and type, and the tensor is packed. */
+  checkHostCopy(data: TypedArray, verb: string): void {
     if (!this.packed) throw new TheiaError('ERR_SHAPE', `${verb}: expected a packed tensor, got strides [${this.strides.join(',')}]`);
     if (data.length !== this.size)
       throw new TheiaError('ERR_SHAPE', `${verb}: expected ${this.size} values for [${this.shape.join(',')}], got ${data.length}`);

@@ -24,9 +24,9 @@ template <class Tile, class A, class B>
 struct FmaLayout {
   static constexpr int kStage = A::Slab::kBytes + B::Slab::kBytes;
   static constexpr int kDown = Tile::kM / 8, kAcross = Tile::kN / 8;  // threads
-  static constexpr int kPitch = Tile::kN + 4;                        // floats of a row on its way out
+  static constexpr int kPitch = Tile::kN + 4;                         // floats of a row on its way out
   static constexpr int kOut = kDown * kPitch * static_cast<int>(sizeof(float));
-  static constexpr int kTables = Tile::kStages * kStage > kOut ? Tile::kStages * kStage : kOut;
+  static constexpr int kTables = Tile::kStages * kStage > kOut ? Tile::kStages* kStage : kOut;
   static constexpr int kShared = kTables + A::kTableBytes + B::kTableBytes;
   static_assert(kDown * kAcross == Tile::kThreads);
 };

@@ -81,11 +81,11 @@ Plan plan_of(const DeviceGemm& g) {
 
 TileChoice choose(const DeviceGemm& g, const Plan& p, const DeviceInfo& info, int64_t most_partial_bytes) {
   const TileChoice choice = choose_tile(g.m, g.n, g.k, g.tensor_cores, p.family, p.order, info, most_partial_bytes);
-  if (choice.tile < 0) fail("ERR_UNSUPPORTED", "gemm: no tile fits this device's %lld bytes of shared memory a block", static_cast<long long>(info.shared_per_block));
+  if (choice.tile < 0)
+    fail("ERR_UNSUPPORTED", "gemm: no tile fits this device's %lld bytes of shared memory a block",
+         static_cast<long long>(info.shared_per_block));
   return choice;
 }
-
-bool takes_vectors(const DevicePlane& p) { return !p.data || lies_at(p.data, p.rows, 4, 4 * bytes_of(p.dtype)); }
 
 constexpr int kSumThreads = 256;
 
@@ -116,6 +116,8 @@ constexpr StartFunction kStarts[4][3] = {{start_plain_nt, start_plain_nn, start_
 constexpr StartFunction kExactStarts[3] = {start_exact_nt, start_exact_nn, start_exact_tn};
 
 }  // namespace
+
+bool takes_vectors(const DevicePlane& p) { return !p.data || lies_at(p.data, p.rows, 4, 4 * bytes_of(p.dtype)); }
 
 RowMap device_rows(int64_t stride) { return {1, 1, stride, 0, 0}; }
 
@@ -148,7 +150,8 @@ void gemm(const char* name, const DeviceGemm& g, const DeviceContext& context) {
   const Plan p = plan_of(g);
   // Alignment, and with it the choice, may differ between the asking for workspace and now: then it is made again within what there is.
   TileChoice choice = choose(g, p, *context.info, kMostPartialBytes);
-  if (choice.splits > 1 && choice.splits * g.m * g.n * 4 > context.workspace_bytes) choice = choose(g, p, *context.info, context.workspace_bytes);
+  if (choice.splits > 1 && choice.splits * g.m * g.n * 4 > context.workspace_bytes)
+    choice = choose(g, p, *context.info, context.workspace_bytes);
 
   Epilogue e{};
   e.m = g.m, e.n = g.n;
@@ -160,8 +163,15 @@ void gemm(const char* name, const DeviceGemm& g, const DeviceContext& context) {
   e.vector = takes_vectors(g.c) && takes_vectors(g.slope) && takes_vectors(g.multiplier) && takes_vectors(g.residual) &&
              takes_vectors({const_cast<float*>(g.bias), DType::f32, {}});
 
-  Start s{name, p.a, p.b, p.a_width, p.b_width, e, {g.k, choice.k_part, static_cast<int>(choice.tiles_m), static_cast<int>(choice.tiles_n)},
-          choice.splits, &context};
+  Start s{name,
+          p.a,
+          p.b,
+          p.a_width,
+          p.b_width,
+          e,
+          {g.k, choice.k_part, static_cast<int>(choice.tiles_m), static_cast<int>(choice.tiles_n)},
+          choice.splits,
+          &context};
   float* const partial = choice.splits > 1 ? reinterpret_cast<float*>(context.workspace) : nullptr;
   if (partial) {
     s.epilogue.partial = partial;

@@ -70,6 +70,9 @@ DeviceOperand device_matrix(const void* data, DType dtype, int64_t stride, bool 
 /// A product with plain C, nothing in its epilogue, and no operands yet.
 DeviceGemm make_device_gemm(int64_t m, int64_t n, int64_t k, bool tensor_cores, void* c, DType c_type, int64_t row_stride);
 
+/// The plane's rows can be read and written four columns at a time, from columns that are multiples of four. True of an absent one.
+bool takes_vectors(const DevicePlane& p);
+
 /// Bytes of workspace `gemm` needs on this device (for partial sums; 0 where k is not split).
 int64_t gemm_workspace(const DeviceGemm& g, const DeviceInfo& info);
 /// Starts the product. Not offered, as nobody needs it: A not along k with B along k. Grids and maps have fewer than 2^31 positions.

@@ -2,8 +2,8 @@
 //
 // A loader is made once by each thread of a block, for a Part. fetch(slab) starts what brings the thread's share of the next kDepth of k
 // in; land(slab), called after the arithmetic of a step and before the next barrier, finishes it. Copies by cp.async need no land.
-// args() makes of an operand what the kernel gets. kTableBytes: shared memory of its own, which the constructor fills; a barrier comes between construction and the first fetch.
-// What lies outside the operand becomes 0.
+// args() makes of an operand what the kernel gets. kTableBytes: shared memory of its own, which the constructor fills; a barrier comes
+// between construction and the first fetch. What lies outside the operand becomes 0.
 #pragma once
 #include "kernels/gemm/device/lines.cuh"
 #include "kernels/ptx/cp_async.h"

@@ -131,7 +131,7 @@ class ByteLoader {
   int64_t column_;  // inside the tap
   int tap_;
   uint2 raw_[Slab::kPasses];
-  uint32_t exist_ = 0;          // lines of this fetch that exist, a bit a pass
+  uint32_t exist_ = 0;           // lines of this fetch that exist, a bit a pass
   int count_ = 0, channel_ = 0;  // columns of this fetch that exist; the first one's channel
 };
 
