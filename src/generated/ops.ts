@@ -364,38 +364,38 @@ export interface MaxPool2dGradArgs {
 
 /** Arguments of the op `linear`. */
 export interface LinearArgs {
-  /** in, float32 or float64, rank 2 */
+  /** in, float32 or float64 or bfloat16 (cuda and simt), rank 2 */
   x: Tensor;
-  /** in, float32 or float64, rank 2 */
+  /** in, float32 or float64 or bfloat16 (cuda and simt), rank 2 */
   w: Tensor;
   /** in, float32 or float64, rank 1 */
   packed?: Tensor | undefined;
   /** in, float32 or float64, rank 1 */
   bias?: Tensor | undefined;
-  /** in, float32 or float64, rank 2 */
+  /** in, float32 or float64 or bfloat16 (cuda and simt), rank 2 */
   residual?: Tensor | undefined;
-  /** out, float32 or float64, rank 2; may be the memory of residual */
+  /** out, float32 or float64 or bfloat16 (cuda and simt), rank 2; may be the memory of residual */
   y: Tensor;
-  /** saved, float32 or float64, rank 2 */
+  /** saved, float32 or float64 or bfloat16 (cuda and simt), rank 2 */
   slope?: Tensor | undefined;
   activation: 'none' | 'relu' | 'gelu';
 }
 
 /** Arguments of the op `linear_grad`. */
 export interface LinearGradArgs {
-  /** in, float32 or float64, rank 2 */
+  /** in, float32 or float64 or bfloat16 (cuda and simt), rank 2 */
   x: Tensor;
-  /** in, float32 or float64, rank 2 */
+  /** in, float32 or float64 or bfloat16 (cuda and simt), rank 2 */
   w: Tensor;
   /** in, float32 or float64, rank 1 */
   packed?: Tensor | undefined;
-  /** in, float32 or float64, rank 2 */
+  /** in, float32 or float64 or bfloat16 (cuda and simt), rank 2 */
   dy: Tensor;
-  /** in, float32 or float64, rank 2 */
+  /** in, float32 or float64 or bfloat16 (cuda and simt), rank 2 */
   y?: Tensor | undefined;
-  /** in, float32 or float64, rank 2 */
+  /** in, float32 or float64 or bfloat16 (cuda and simt), rank 2 */
   slope?: Tensor | undefined;
-  /** out, float32 or float64, rank 2 */
+  /** out, float32 or float64 or bfloat16 (cuda and simt), rank 2 */
   dx?: Tensor | undefined;
   /** accumulate, float32 or float64, rank 2 */
   dw?: Tensor | undefined;
@@ -421,7 +421,7 @@ export interface PatchEmbedArgs {
   images: Tensor;
   /** in, float32 or float64, rank 1 */
   table: Tensor;
-  /** in, float32 or float64, rank 4 */
+  /** in, float32 or float64 or bfloat16 (cuda and simt), rank 4 */
   w: Tensor;
   /** in, float32 or float64, rank 1 */
   packed?: Tensor | undefined;
@@ -435,7 +435,7 @@ export interface PatchEmbedArgs {
   registers?: Tensor | undefined;
   /** in, float32 or float64, rank 2 */
   register_positions?: Tensor | undefined;
-  /** out, float32 or float64, rank 3 */
+  /** out, float32 or float64 or bfloat16 (cuda and simt), rank 3 */
   y: Tensor;
 }
 
@@ -445,7 +445,9 @@ export interface PatchEmbedGradArgs {
   images: Tensor;
   /** in, float32 or float64, rank 1 */
   table: Tensor;
-  /** in, float32 or float64, rank 3 */
+  /** in, float32 or float64 or bfloat16 (cuda and simt), rank 4 */
+  w?: Tensor | undefined;
+  /** in, float32 or float64 or bfloat16 (cuda and simt), rank 3 */
   dy: Tensor;
   /** accumulate, float32 or float64, rank 4 */
   dw: Tensor;
@@ -824,6 +826,7 @@ export const OPS: readonly { readonly name: OpName; readonly fields: readonly Fi
     fields: [
       { name: 'images', kind: 'tensor', role: 'in', optional: false },
       { name: 'table', kind: 'tensor', role: 'in', optional: false },
+      { name: 'w', kind: 'tensor', role: 'in', optional: true },
       { name: 'dy', kind: 'tensor', role: 'in', optional: false },
       { name: 'dw', kind: 'tensor', role: 'accumulate', optional: false },
       { name: 'dbias', kind: 'tensor', role: 'accumulate', optional: false },
