@@ -177,6 +177,34 @@ Napi::Value read(const Napi::CallbackInfo& info) {
   return info.Env().Undefined();
 }
 
+/// (bytes, device): an ArrayBuffer for writeLater and readLater.
+Napi::Value pinned(const Napi::CallbackInfo& info) {
+  const int64_t bytes = whole(info, 0, "the number of bytes");
+  auto* memory = new std::shared_ptr<std::byte>(state(info).environment.pinned(bytes, device_number(info, 1)));
+  return Napi::ArrayBuffer::New(
+      info.Env(), memory->get(), static_cast<size_t>(bytes), [](Napi::Env, void*, std::shared_ptr<std::byte>* held) { delete held; },
+      memory);
+}
+
+Napi::Value write_later(const Napi::CallbackInfo& info) {
+  const Bytes host = typed_bytes(info, 2);
+  const auto [buffer, offset] = range(info, 0, host.size, "writing");
+  return Napi::Number::New(info.Env(), static_cast<double>(state(info).environment.write_later(buffer, offset, host.data, host.size)));
+}
+
+Napi::Value read_later(const Napi::CallbackInfo& info) {
+  const Bytes host = typed_bytes(info, 2);
+  const auto [buffer, offset] = range(info, 0, host.size, "reading");
+  return Napi::Number::New(info.Env(), static_cast<double>(state(info).environment.read_later(buffer, offset, host.data, host.size)));
+}
+
+/// (device, ticket)
+Napi::Value reach(const Napi::CallbackInfo& info) {
+  const int on = static_cast<int>(index(info, 0, "the device"));
+  state(info).environment.reach(on, static_cast<uint64_t>(whole(info, 1, "the ticket")));
+  return info.Env().Undefined();
+}
+
 /// (from, its byte offset, to, its byte offset, bytes)
 Napi::Value transfer(const Napi::CallbackInfo& info) {
   const int64_t bytes = whole(info, 4, "the number of bytes");
@@ -336,6 +364,10 @@ Napi::Object init(Napi::Env env, Napi::Object exports) {
   ENTRY("setOption", set_option);
   ENTRY("count", count);
   ENTRY("transfer", transfer);
+  ENTRY("pinned", pinned);
+  ENTRY("writeLater", write_later);
+  ENTRY("readLater", read_later);
+  ENTRY("reach", reach);
   ENTRY("clear", clear);
   ENTRY("synchronize", synchronize);
   ENTRY("allocate", allocate);

@@ -2,6 +2,7 @@
 
 #include <dlfcn.h>
 
+#include <algorithm>
 #include <cstdlib>
 #include <mutex>
 
@@ -36,6 +37,11 @@ class DeviceMemory final : public MemorySource {
 std::unique_ptr<MemorySource> memory_of(const DeviceName& name, Device* device) {
   // The emulator's blocks are allocations of their own, so that a sanitizer sees their ends.
   return device ? std::make_unique<DeviceMemory>(*device, name.text(), name.kind != "simt") : host_memory();
+}
+
+bool asks_to_wait() {
+  const char* value = std::getenv("THEIA_SYNC");
+  return value && *value && std::string(value) != "0";
 }
 
 /// The folder this addon was loaded from.
@@ -94,10 +100,35 @@ DeviceState::DeviceState(const DeviceName& n)
     : name(n.text()),
       backend(n.kind == "cpu" ? nullptr : &backend_of(n.kind)),
       device(backend ? backend->open(n.index) : nullptr),
-      allocator(memory_of(n, device.get())) {}
+      allocator(memory_of(n, device.get())),
+      synchronous(asks_to_wait()) {}
 
 DeviceState::~DeviceState() {
   if (scratch_) allocator.release(scratch_);
+  if (transients_) allocator.release(transients_);
+}
+
+void DeviceState::hold_transients(int64_t bytes) {
+  holders_ += 1;
+  transient_bytes_ = std::max(transient_bytes_, bytes);
+}
+
+void DeviceState::drop_transients() {
+  if (--holders_ > 0) return;
+  if (transients_) allocator.release(transients_);
+  transients_ = nullptr;
+  transient_bytes_ = 0;
+}
+
+std::byte* DeviceState::transients() {
+  if (!transients_ || transients_->bytes < transient_bytes_) {
+    if (transients_) allocator.release(transients_);
+    transients_ = nullptr;
+    allocator.trim();  // what the recording used lies in the cache, about as much again
+    transient_moves += 1;
+    transients_ = allocator.allocate(transient_bytes_);
+  }
+  return transients_->data;
 }
 
 std::byte* DeviceState::reserve_scratch(int64_t bytes) {

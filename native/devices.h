@@ -39,8 +39,21 @@ class DeviceState {
   int64_t scratch_bytes() const { return scratch_ ? scratch_->bytes : 0; }
   int64_t scratch_moves = 0;
 
+  /// The region for what lives within a replay only, shared by all plans of this device: as large as the largest wants it, there while one
+  /// holds it, allocated when one is replayed. `transient_moves` counts how often it moved.
+  void hold_transients(int64_t bytes);
+  void drop_transients();
+  std::byte* transients();
+  int64_t transient_moves = 0;
+
+  /// THEIA_SYNC=1: every call is waited for, so that what a kernel does wrong is reported under its op's name.
+  const bool synchronous;
+
  private:
   Block* scratch_ = nullptr;
+  Block* transients_ = nullptr;
+  int64_t transient_bytes_ = 0;  // what the largest holder so far wants
+  int holders_ = 0;
 };
 
 }  // namespace theia::native

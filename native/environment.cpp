@@ -24,8 +24,7 @@ Environment::Environment() {
 
 Environment::~Environment() {
   drop_recording();
-  for (auto& [number, plan] : plans_)
-    for (Block* b : plan->blocks) release_block(b);
+  for (auto& [number, plan] : plans_) forget(*plan);
   for (Buffer& b : buffers_)
     if (b.block) release_block(b.block);
   devices_.clear();
@@ -86,7 +85,9 @@ uint64_t Environment::allocate(int64_t bytes, int on) {
   b.bytes = bytes;
   b.device = on;
   alive_ += 1;
-  return b.generation * kSlots + slot + 1;
+  const uint64_t handle = b.generation * kSlots + slot + 1;
+  if (recorder_ && on != kCpu) recorder_->made.emplace(handle, Made{on, block});
+  return handle;
 }
 
 bool Environment::alive(uint64_t handle) const {
@@ -173,6 +174,45 @@ void Environment::clear(const Buffer& to, int64_t offset, int64_t bytes) {
     std::memset(at, 0, static_cast<size_t>(bytes));
 }
 
+std::shared_ptr<std::byte> Environment::pinned(int64_t bytes, int on) {
+  DeviceState& d = device(on);
+  if (bytes < 0 || bytes > (int64_t{1} << 40)) fail("ERR_OOM", "expected 0 to 2^40 bytes, got %lld", static_cast<long long>(bytes));
+  if (!d.backend) return {new std::byte[static_cast<size_t>(bytes)], std::default_delete<std::byte[]>()};
+  d.device->enter();
+  Backend* const backend = d.backend;
+  std::byte* const memory = backend->allocate_pinned(std::max<int64_t>(bytes, 1));
+  (*pinned_)[memory] = bytes;
+  return {memory, [backend, known = pinned_](std::byte* m) {
+            known->erase(m);
+            backend->release_pinned(m);
+          }};
+}
+
+/// The device that can copy from or to this host memory by itself; null if it is not pinned.
+Device* Environment::later(const Buffer& b, const std::byte* host, int64_t bytes) {
+  Device* const d = device(b.device).device.get();
+  auto found = pinned_->upper_bound(host);
+  if (!d || bytes == 0 || found == pinned_->begin()) return nullptr;
+  --found;
+  return host - found->first + bytes <= found->second ? d : nullptr;
+}
+
+uint64_t Environment::write_later(const Buffer& to, int64_t offset, const std::byte* host, int64_t bytes) {
+  if (Device* d = later(to, host, bytes)) return d->upload_later(to.block->data + offset, host, bytes);
+  write(to, offset, host, bytes);
+  return 0;
+}
+
+uint64_t Environment::read_later(const Buffer& from, int64_t offset, std::byte* host, int64_t bytes) {
+  if (Device* d = later(from, host, bytes)) return d->download_later(host, from.block->data + offset, bytes);
+  read(from, offset, host, bytes);
+  return 0;
+}
+
+void Environment::reach(int on, uint64_t ticket) {
+  if (Device* d = device(on).device.get()) d->reach(ticket);
+}
+
 // ---- calls
 
 int Environment::read_call(int op, std::span<const double> area, void* args) {
@@ -232,7 +272,7 @@ int64_t Environment::workspace_of(int op, const void* args, int on, int threads)
   return bytes;
 }
 
-void Environment::run(int op, const void* args, int on, Pool& workers, int64_t scratch) {
+void Environment::run(int op, const void* args, int on, Pool& workers, int64_t scratch, bool may_wait) {
   DeviceState& d = device(on);
   if (!d.backend) {
     const CpuKernel kernel = cpu_kernel(static_cast<Op>(op), args, isa);
@@ -243,22 +283,21 @@ void Environment::run(int op, const void* args, int on, Pool& workers, int64_t s
   std::byte* const workspace = scratch > 0 ? d.reserve_scratch(scratch) : nullptr;
   d.device->enter();
   entry.kernel(args, DeviceContext{d.device->stream(), workspace, scratch, &d.device->info()});
+  if (!d.synchronous || !may_wait) return;
+  try {
+    d.device->wait();
+  } catch (const Error& e) {
+    fail(e.code(), "%s: %s", entry.op, e.what());
+  }
 }
 
 void Environment::dispatch(int op, std::span<const double> area) {
   alignas(64) std::byte args[kMaxArgsBytes];
   const int on = read_call(op, area, args);
-  const OpInfo& info = op_info(static_cast<Op>(op));
   const std::shared_ptr<Pool> workers = pool();
   const int64_t scratch = workspace_of(op, args, on, workers->threads());
-  run(op, args, on, *workers, scratch);
-  if (!recorder_) return;
-  for (const Field& f : info.fields) {
-    if (f.kind != Kind::tensor || !tensor_at(args, f).present()) continue;
-    Block* block = buffer(tensor_at(args, f).buffer).block;
-    if (recorder_->blocks.insert(block).second) block->refs += 1;
-  }
-  recorder_->calls.push_back({op, {args, args + info.args_bytes}, on, workers->threads(), scratch});
+  run(op, args, on, *workers, scratch, true);
+  if (recorder_) record(op, args, on, workers->threads(), scratch);
 }
 
 Environment::Cost Environment::cost(int op, std::span<const double> area) {
@@ -266,53 +305,6 @@ Environment::Cost Environment::cost(int op, std::span<const double> area) {
   const int on = read_call(op, area, args);
   const OpInfo& info = op_info(static_cast<Op>(op));
   return {info.flops(args), info.bytes(args), workspace_of(op, args, on, pool()->threads())};
-}
-
-// ---- plans
-
-void Environment::begin_recording() {
-  if (recorder_) fail("ERR_PLAN", "a recording is already under way");
-  recorder_ = std::make_unique<Plan>();
-}
-
-uint32_t Environment::end_recording() {
-  if (!recorder_) fail("ERR_PLAN", "no recording is under way");
-  recorder_->reusable.clear();  // the plan's own reference keeps these blocks
-  const uint32_t number = next_plan_++;
-  plans_.emplace(number, std::move(recorder_));
-  return number;
-}
-
-void Environment::drop_recording() {
-  if (!recorder_) return;
-  const std::unique_ptr<Plan> dropped = std::move(recorder_);
-  for (Block* b : dropped->blocks) release_block(b);
-}
-
-Plan& Environment::plan(uint32_t number) {
-  const auto found = plans_.find(number);
-  if (found == plans_.end()) fail("ERR_DISPOSED", "expected a live plan, got one that was disposed of");
-  return *found->second;
-}
-
-void Environment::replay(uint32_t number) {
-  if (recorder_) fail("ERR_PLAN", "a plan cannot be replayed while another is recorded");
-  const std::shared_ptr<Pool> workers = pool();
-  for (RecordedCall& call : plan(number).calls) {
-    if (call.device == kCpu && call.threads != workers->threads()) {
-      call.threads = workers->threads();
-      call.workspace = workspace_of(call.op, call.args.data(), kCpu, call.threads);
-    }
-    run(call.op, call.args.data(), call.device, *workers, call.workspace);
-  }
-}
-
-int64_t Environment::plan_calls(uint32_t number) { return static_cast<int64_t>(plan(number).calls.size()); }
-
-void Environment::release_plan(uint32_t number) {
-  Plan& p = plan(number);
-  for (Block* b : p.blocks) release_block(b);
-  plans_.erase(number);
 }
 
 }  // namespace theia::native

@@ -2,6 +2,7 @@
 // Nothing here is shared between environments but the thread pool.
 #pragma once
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <span>
 #include <unordered_map>
@@ -49,6 +50,14 @@ class Environment {
   void transfer(const Buffer& from, int64_t from_offset, const Buffer& to, int64_t to_offset, int64_t bytes);
   void clear(const Buffer& to, int64_t offset, int64_t bytes);
 
+  /// Memory for write_later and read_later, for as long as the result lives; pinned where the device has use for that.
+  std::shared_ptr<std::byte> pinned(int64_t bytes, int device);
+  /// Like write and read, but returns at once; `host` is in use until reach(device, ticket). Where it is not pinned (or the device is the
+  /// CPU) the copy is done at once, and the ticket 0.
+  uint64_t write_later(const Buffer& to, int64_t offset, const std::byte* host, int64_t bytes);
+  uint64_t read_later(const Buffer& from, int64_t offset, std::byte* host, int64_t bytes);
+  void reach(int device, uint64_t ticket);
+
   /// Reads one op's arguments from the call area (layout: call.h), checks and runs them, and records them while recording.
   void dispatch(int op, std::span<const double> area);
   /// Bytes of scratch the op now in the call area needs; its flops and bytes (for bench and trace).
@@ -84,11 +93,19 @@ class Environment {
   /// Reads, resolves and checks a call; returns the number of the device that its tensors lie on.
   int read_call(int op, std::span<const double> area, void* args);
   int64_t workspace_of(int op, const void* args, int device, int threads);
-  void run(int op, const void* args, int device, Pool& workers, int64_t scratch);
+  void run(int op, const void* args, int device, Pool& workers, int64_t scratch, bool may_wait);
   void release_block(Block* block);
+  void record(int op, const void* args, int device, int threads, int64_t scratch);
+  void place_transients(Plan& plan);
+  void settle(Plan& plan);
+  void capture(Plan& plan);
+  void forget(Plan& plan);
   Plan& plan(uint32_t number);
+  Device* later(const Buffer& buffer, const std::byte* host, int64_t bytes);
 
   std::vector<std::unique_ptr<DeviceState>> devices_;
+  /// Start and bytes of pinned memory. Its owners may outlive the environment.
+  std::shared_ptr<std::map<const std::byte*, int64_t>> pinned_ = std::make_shared<std::map<const std::byte*, int64_t>>();
   std::vector<Buffer> buffers_;
   std::vector<uint32_t> free_slots_;
   int64_t alive_ = 0;

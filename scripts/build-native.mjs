@@ -23,13 +23,16 @@ try {
 }
 const args = process.argv.slice(2);
 const outAt = args.findIndex((a) => a === '--out' || a === '-O');
-const cache = join(root, outAt < 0 ? 'build' : args[outAt + 1], 'CMakeCache.txt');
-// `build`, not `compile`: it configures only when needed. With other -D options than last time the cache must be made anew.
+const out = join(root, outAt < 0 ? 'build' : args[outAt + 1]);
+const cache = join(out, 'CMakeCache.txt');
+// `build`, not `compile`: it configures only when needed. With other -D options than last time, or after a configuration that failed
+// half-way, the cache must be made anew.
 const known = existsSync(cache) ? readFileSync(cache, 'utf8').split('\n') : undefined;
 const changed = args
   .filter((a) => a.startsWith('--CD'))
   .map((a) => a.slice(4).split('='))
   .some(([name, value]) => known && !known.some((line) => line.startsWith(`${name}:`) && line.endsWith(`=${value}`)));
-const verb = changed ? 'rebuild' : 'build';
+const broken = known && !['build.ninja', 'Makefile'].some((file) => existsSync(join(out, file)));
+const verb = changed || broken ? 'rebuild' : 'build';
 const result = spawnSync(process.execPath, [cli, verb, ...args], { cwd: root, stdio: 'inherit' });
 process.exit(result.status ?? 1);

@@ -10,9 +10,10 @@ namespace theia::THEIA_DEVICE {
 namespace {
 
 constexpr int kThreads = 256;
-constexpr int64_t kLeastSpan = 4096;  // elements: four vectors a thread
-constexpr int64_t kBlocksPerUnit =
-    8;  // 2,048 threads a multiprocessor: with four loads of 16 bytes each, far more than memory's latency needs
+constexpr int64_t kLeastSpan = 2048;  // elements: two vectors a thread
+// Five blocks fit a multiprocessor by their registers: 1,280 threads with four loads of 16 bytes each, more than memory's latency needs.
+// Four rounds of them even out what segments that are off leave undone.
+constexpr int64_t kBlocksPerUnit = 20;
 
 struct Arena {
   float* param;

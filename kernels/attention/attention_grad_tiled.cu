@@ -10,9 +10,9 @@ constexpr int kTile = 64;  // rows that pass through at a time, two tiles in sha
 constexpr int kSteps = kTile / kStep;
 constexpr int kWarps = 4;
 
-/// Each warp owns 16 rows of two operands and a stage for its results; the rows' descriptions lie behind.
+/// Each warp owns 16 rows of two operands, where its results go through at the end; the rows' descriptions lie behind.
 template <int HD>
-constexpr int64_t kShared = 2 * (4 * kTile * HD + kWarps * (2 * kStep * HD + kStage)) + 2 * kTile * sizeof(Row);
+constexpr int64_t kShared = 2 * (4 * kTile * HD + kWarps * 2 * kStep * HD) + 2 * kTile * sizeof(Row);
 
 /// Begins to copy tile t of two operands, each a head's rows of which `count` exist, and commits, also where there is no such tile.
 template <int HD>
@@ -35,10 +35,9 @@ __global__ void __launch_bounds__(kWarp* kWarps, HD == 128 ? 2 : 3) query_gradie
   const int lane = threadIdx.x % kWarp, warp = threadIdx.x / kWarp;
   const int b = p.first_batch + static_cast<int>(blockIdx.z), h = p.first_head + static_cast<int>(blockIdx.y);
   bf16* staged = reinterpret_cast<bf16*>(smem);  // keys and values of even tiles, then of odd ones
-  bf16* own_q = staged + 4 * kTile * HD + warp * (2 * kStep * HD + kStage);
+  bf16* own_q = staged + 4 * kTile * HD + warp * 2 * kStep * HD;
   bf16* own_dout = own_q + kStep * HD;
-  bf16* stage = own_dout + kStep * HD;
-  Row* rows = reinterpret_cast<Row*>(staged + 4 * kTile * HD + kWarps * (2 * kStep * HD + kStage)) + warp * kStep;
+  Row* rows = reinterpret_cast<Row*>(staged + 4 * kTile * HD + kWarps * 2 * kStep * HD) + warp * kStep;
 
   const int64_t first = (int64_t{kWarps} * blockIdx.x + warp) * kStep;
   const int valid = static_cast<int>(max(min(p.queries - first, int64_t{kStep}), int64_t{0}));
@@ -79,7 +78,7 @@ __global__ void __launch_bounds__(kWarp* kWarps, HD == 128 ? 2 : 3) query_gradie
     }
     __syncthreads();  // the tile after next is loaded over this one
   }
-  if (valid > 0) store_rows<HD>(stage, dq, p.scale, p.scale, p.dq.of(b, h) + first * p.dq.token, p.dq.token, p.dq.width, valid, p.hd, lane);
+  if (valid > 0) store_rows<HD>(own_q, dq, p.scale, p.scale, p.dq.of(b, h) + first * p.dq.token, p.dq.token, p.dq.width, valid, p.hd, lane);
 }
 
 template <int HD>
@@ -88,10 +87,9 @@ __global__ void __launch_bounds__(kWarp* kWarps, HD >= 80 ? 2 : 3) key_gradients
   const int lane = threadIdx.x % kWarp, warp = threadIdx.x / kWarp;
   const int b = p.first_batch + static_cast<int>(blockIdx.z), h = p.first_head + static_cast<int>(blockIdx.y);
   bf16* staged = reinterpret_cast<bf16*>(smem);  // queries and gradients of out of even tiles, then of odd ones
-  bf16* own_k = staged + 4 * kTile * HD + warp * (2 * kStep * HD + kStage);
+  bf16* own_k = staged + 4 * kTile * HD + warp * 2 * kStep * HD;
   bf16* own_v = own_k + kStep * HD;
-  bf16* stage = own_v + kStep * HD;
-  Row* rows = reinterpret_cast<Row*>(staged + 4 * kTile * HD + kWarps * (2 * kStep * HD + kStage));
+  Row* rows = reinterpret_cast<Row*>(staged + 4 * kTile * HD + kWarps * 2 * kStep * HD);
 
   auto load_queries = [&](int64_t t) {
     const int64_t row = t * kTile + threadIdx.x;
@@ -138,8 +136,8 @@ __global__ void __launch_bounds__(kWarp* kWarps, HD >= 80 ? 2 : 3) key_gradients
     __syncthreads();  // the tile after next is loaded over this one
   }
   if (valid > 0) {
-    store_rows<HD>(stage, dk, p.scale, p.scale, p.dk.of(b, h) + first * p.dk.token, p.dk.token, p.dk.width, valid, p.hd, lane);
-    store_rows<HD>(stage, dv, 1, 1, p.dv.of(b, h) + first * p.dv.token, p.dv.token, p.dv.width, valid, p.hd, lane);
+    store_rows<HD>(own_k, dk, p.scale, p.scale, p.dk.of(b, h) + first * p.dk.token, p.dk.token, p.dk.width, valid, p.hd, lane);
+    store_rows<HD>(own_k, dv, 1, 1, p.dv.of(b, h) + first * p.dv.token, p.dv.token, p.dv.width, valid, p.hd, lane);
   }
 }
 

@@ -12,7 +12,7 @@ constexpr int kWarps = 4;
 
 template <int HD>
 constexpr int64_t shared(int warps) {
-  return int64_t{2} * (4 * kTile * HD + warps * (kStep * HD + kStage));
+  return int64_t{2} * (4 * kTile * HD + warps * kStep * HD);
 }
 
 template <int HD>
@@ -21,8 +21,7 @@ __global__ void __launch_bounds__(kWarp* kWarps, HD >= 80 ? 2 : 3) tiled_rows(co
   const int lane = threadIdx.x % kWarp, warp = threadIdx.x / kWarp;
   const int b = p.first_batch + static_cast<int>(blockIdx.z), h = p.first_head + static_cast<int>(blockIdx.y);
   bf16* staged = reinterpret_cast<bf16*>(smem);  // keys and values of even tiles, then of odd ones
-  bf16* own = staged + 4 * kTile * HD + warp * (kStep * HD + kStage);
-  bf16* stage = own + kStep * HD;
+  bf16* own = staged + 4 * kTile * HD + warp * kStep * HD;
 
   const int64_t first = (int64_t{p.tiles} * blockIdx.x + warp) * kStep;
   const bool active = first < p.queries;
@@ -107,7 +106,7 @@ __global__ void __launch_bounds__(kWarp* kWarps, HD >= 80 ? 2 : 3) tiled_rows(co
       sum[i] = row_sum(sum[i]);
       if (top[i] == -INFINITY) sum[i] = NAN;  // every key was at -inf: nothing to average
     }
-    finish<HD>(p, stage, o, top, sum, b, h, first, lane);
+    finish<HD>(p, own, o, top, sum, b, h, first, lane);
   }
 }
 

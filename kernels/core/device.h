@@ -3,13 +3,14 @@
 #pragma once
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 
 namespace theia {
 
 /// Raised when anything in this file changes: a theia_simt.node of another build is then refused instead of misread.
-inline constexpr int kDeviceInterface = 1;
+inline constexpr int kDeviceInterface = 2;
 
 /// What launchers choose tiles by.
 struct DeviceInfo {
@@ -64,19 +65,15 @@ class Device {
   /// Waits for everything so far.
   virtual void wait() = 0;
 
-  /// Host memory that the device copies from and to by itself, while host and device go on. Throws ERR_OOM.
-  virtual std::byte* allocate_pinned(int64_t bytes) = 0;
-  virtual void release_pinned(std::byte* memory) noexcept = 0;
-  /// Like upload and download, from and to pinned memory, which is in use until reach(ticket) has returned.
+  /// Like upload and download, from and to memory of Backend::allocate_pinned, which is in use until reach(ticket) has returned.
   virtual uint64_t upload_later(std::byte* to, const std::byte* pinned, int64_t bytes) = 0;
   virtual uint64_t download_later(std::byte* pinned, const std::byte* from, int64_t bytes) = 0;
   virtual void reach(uint64_t ticket) = 0;
 
-  /// A list of launches that was captured and can be launched as one. Devices that cannot (simt) say so; their callers repeat the calls.
+  /// True if launches can be captured and launched again as one. Where not, callers repeat the calls.
   virtual bool captures() const = 0;
-  virtual void begin_capture() = 0;
-  /// Null if the capture was broken by an error.
-  virtual void* end_capture() = 0;
+  /// Captures what calls() launches, without running it. calls() allocates nothing and waits for nothing; what it throws is passed on.
+  virtual void* capture(const std::function<void()>& calls) = 0;
   virtual void launch_graph(void* graph) = 0;
   virtual void drop_graph(void* graph) noexcept = 0;
 };
@@ -94,9 +91,13 @@ class Backend {
   virtual DeviceInfo info(int index) = 0;
   /// Throws ERR_DEVICE with trouble(index).
   virtual std::unique_ptr<Device> open(int index) = 0;
+  /// Host memory that devices copy from and to by themselves, while host and device go on. Throws ERR_OOM. A device was opened before.
+  virtual std::byte* allocate_pinned(int64_t bytes) = 0;
+  virtual void release_pinned(std::byte* memory) noexcept = 0;
   /// kOps entries.
   virtual const DeviceEntry* table() const = 0;
-  /// Settings of one backend that tests change; ERR_ARGS for a name it does not know. simt: schedule, multiprocessors, capability.
+  /// Settings of one backend that tests change; ERR_ARGS for a name it does not know. simt: schedule, multiprocessors, capability,
+  /// memory, graphs.
   virtual void set(const std::string& option, const std::string& value) = 0;
   /// What the emulator counted since the last call for this name: launches, blocks, barriers, mma, bank_conflicts, ... ERR_ARGS otherwise.
   virtual double count(const std::string& what) = 0;

@@ -86,7 +86,7 @@ class Cuda final : public Backend {
     DeviceInfo i{};
     cudaDeviceProp p;
     throw_if_failed("cudaGetDeviceProperties", cudaGetDeviceProperties(&p, index));
-    std::snprintf(i.name, sizeof i.name, "%s", p.name);
+    std::snprintf(i.name, sizeof i.name, "%.95s", p.name);
     i.major = p.major;
     i.minor = p.minor;
     i.multiprocessors = p.multiProcessorCount;
@@ -101,6 +101,16 @@ class Cuda final : public Backend {
   std::unique_ptr<Device> open(int index) override {
     if (const std::string why = trouble(index); !why.empty()) fail("ERR_DEVICE", "device cuda:%d cannot be used: %s", index, why.c_str());
     return open_device(index, info(index));
+  }
+
+  std::byte* allocate_pinned(int64_t bytes) override {
+    void* memory = nullptr;
+    throw_if_failed("cudaHostAlloc", cudaHostAlloc(&memory, static_cast<size_t>(bytes), cudaHostAllocPortable));
+    return static_cast<std::byte*>(memory);
+  }
+  void release_pinned(std::byte* memory) noexcept override {
+    (void)cudaFreeHost(memory);
+    (void)cudaGetLastError();
   }
 
   const DeviceEntry* table() const override { return device_table(); }

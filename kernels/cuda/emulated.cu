@@ -4,8 +4,11 @@
 
 #ifndef __CUDACC__
 
+#include <atomic>
 #include <cstdlib>
 #include <cstring>
+#include <unordered_map>
+#include <utility>
 
 #include "kernels/cuda/backend.h"
 #include "kernels/gemm/device/choose.h"
@@ -22,6 +25,11 @@ std::byte* aligned_memory(int64_t bytes) {
   return static_cast<std::byte*>(p);
 }
 
+/// Device memory in use, of all environments, and how much there is.
+std::atomic<int64_t> used{0};
+std::atomic<bool> graphs{false};
+std::atomic<int64_t> captured{0}, dropped{0};
+
 class EmulatedDevice final : public Device {
  public:
   explicit EmulatedDevice(const DeviceInfo& info) : info_(info) {}
@@ -29,20 +37,26 @@ class EmulatedDevice final : public Device {
   void* stream() const override { return nullptr; }
   void enter() override {}
 
-  std::byte* allocate(int64_t bytes) override { return aligned_memory(bytes); }
-  void release(std::byte* memory) noexcept override { std::free(memory); }
+  std::byte* allocate(int64_t bytes) override {
+    if (used + bytes > info_.memory_bytes) return nullptr;
+    std::byte* memory = aligned_memory(bytes);
+    if (!memory) return nullptr;
+    used += bytes;
+    sizes_.emplace(memory, bytes);
+    return memory;
+  }
+  void release(std::byte* memory) noexcept override {
+    const auto found = sizes_.find(memory);
+    used -= found->second;
+    sizes_.erase(found);
+    std::free(memory);
+  }
   void upload(std::byte* to, const std::byte* host, int64_t bytes) override { move(to, host, bytes); }
   void download(std::byte* host, const std::byte* from, int64_t bytes) override { move(host, from, bytes); }
   void copy(std::byte* to, const std::byte* from, int64_t bytes) override { move(to, from, bytes); }
   void fill(std::byte* to, int value, int64_t bytes) override { std::memset(to, value, static_cast<size_t>(bytes)); }
   void wait() override {}
 
-  std::byte* allocate_pinned(int64_t bytes) override {
-    std::byte* p = aligned_memory(bytes);
-    if (!p) fail("ERR_OOM", "out of memory: %lld bytes for copies could not be had", static_cast<long long>(bytes));
-    return p;
-  }
-  void release_pinned(std::byte* memory) noexcept override { std::free(memory); }
   uint64_t upload_later(std::byte* to, const std::byte* pinned, int64_t bytes) override {
     move(to, pinned, bytes);
     return 0;
@@ -53,15 +67,22 @@ class EmulatedDevice final : public Device {
   }
   void reach(uint64_t) override {}
 
-  bool captures() const override { return false; }
-  void begin_capture() override { fail("ERR_INTERNAL", "simt captures no launches"); }
-  void* end_capture() override { return nullptr; }
-  void launch_graph(void*) override { fail("ERR_INTERNAL", "simt captures no launches"); }
-  void drop_graph(void*) noexcept override {}
+  // A graph is the calls themselves: what is tried with it is when one is made, launched and dropped. Off unless a test asks for it.
+  bool captures() const override { return graphs; }
+  void* capture(const std::function<void()>& calls) override {
+    captured += 1;
+    return new std::function<void()>(calls);
+  }
+  void launch_graph(void* graph) override { (*static_cast<std::function<void()>*>(graph))(); }
+  void drop_graph(void* graph) noexcept override {
+    dropped += 1;
+    delete static_cast<std::function<void()>*>(graph);
+  }
 
  private:
   static void move(std::byte* to, const std::byte* from, int64_t bytes) { std::memmove(to, from, static_cast<size_t>(bytes)); }
   const DeviceInfo& info_;  // the backend's: settings reach devices that are open
+  std::unordered_map<std::byte*, int64_t> sizes_;
 };
 
 class Emulator final : public Backend {
@@ -72,6 +93,13 @@ class Emulator final : public Backend {
   std::string versions() override { return {}; }
   DeviceInfo info(int) override { return info_; }
   std::unique_ptr<Device> open(int) override { return std::make_unique<EmulatedDevice>(info_); }
+  std::byte* allocate_pinned(int64_t bytes) override {
+    std::byte* p = aligned_memory(bytes);
+    if (!p) fail("ERR_OOM", "out of memory: %lld bytes for copies could not be had", static_cast<long long>(bytes));
+    return p;
+  }
+  void release_pinned(std::byte* memory) noexcept override { std::free(memory); }
+
   const DeviceEntry* table() const override { return device_table(); }
 
   void set(const std::string& option, const std::string& value) override {
@@ -88,8 +116,14 @@ class Emulator final : public Backend {
       const int64_t kilobytes = info_.major == 9 ? 227 : 163;
       info_.shared_per_block = kilobytes * 1024;
       info_.shared_per_multiprocessor = (kilobytes + 1) * 1024;
+    } else if (option == "graphs") {
+      graphs = value == "on";
+    } else if (option == "memory") {
+      const int64_t bytes = std::atoll(value.c_str());
+      if (bytes < 0) fail("ERR_ARGS", "simt: expected memory in bytes, got '%.40s'", value.c_str());
+      info_.memory_bytes = bytes;
     } else {
-      fail("ERR_ARGS", "simt: expected an option of schedule, multiprocessors or capability, got '%.40s'", option.c_str());
+      fail("ERR_ARGS", "simt: expected an option of schedule, multiprocessors, capability, graphs or memory, got '%.40s'", option.c_str());
     }
   }
 
@@ -108,6 +142,8 @@ class Emulator final : public Backend {
         {"async_copies", &s.async_copies},
         {"bank_conflicts", &s.bank_conflicts},
     };
+    if (what == "captures") return static_cast<double>(captured.exchange(0));
+    if (what == "dropped_graphs") return static_cast<double>(dropped.exchange(0));
     for (const auto& [name, value] : counts)
       if (what == name) return static_cast<double>(std::exchange(*value, 0));
     fail("ERR_ARGS", "simt counts no '%.40s'", what.c_str());

@@ -34,33 +34,32 @@ struct Sums {
   }
 };
 
+/// Three blocks a multiprocessor; where p and t are both float32 that would spill.
 template <class P, class T>
-__global__ void __launch_bounds__(kThreads) sums_kernel(P p, T t, const __grid_constant__ Cut cut, double* partial) {
-  constexpr int kWidth = P::kWidth, kBatch = 4;  // rows whose loads are under way together; 32 additions in float32
+__global__ void __launch_bounds__(kThreads, P::kBytes + T::kBytes < 64 ? 3 : 2)
+    sums_kernel(P p, T t, const __grid_constant__ Cut cut, double* partial) {
+  constexpr int kWidth = P::kWidth, kBatch = 2;  // rows whose loads are under way together; 16 additions in float32
   THEIA_SHARED(double, shared, [kThreads / kWarp * kSums]);
   for (int64_t work = blockIdx.x; work < cut.work; work += gridDim.x) {
-    const Part part = part_of(cut, work, kWidth);
+    Part part = part_of(cut, work, kWidth);
     double sums[kSums] = {0, 0, 0, 0, 0};
-    if (part.active) {
+    if (part.count > 0) {
       const Normaliser<kWidth> normal(cut, part.channel);
-      const int64_t p_start = part.sample * cut.positions * cut.channels + part.channel;
-      const int64_t t_start = part.sample * cut.t_stride + part.channel;
-      for (int64_t i = part.first; i < part.last; i += kBatch * cut.rows) {
+      for (; part.count > 0; part.count -= kBatch, part.p += kBatch * part.step, part.t += kBatch * part.step) {
         P x[kBatch];
         T y[kBatch];
 #pragma unroll
         for (int r = 0; r < kBatch; ++r) {
           x[r] = p;
           y[r] = t;
-          const int64_t row = i + r * cut.rows;
-          if (row >= part.last) continue;
-          x[r].load(p_start + row * cut.channels);
-          y[r].load(t_start + row * cut.channels);
+          if (r >= part.count) continue;
+          x[r].load(part.p + r * part.step);
+          y[r].load(part.t + r * part.step);
         }
         Sums few;
 #pragma unroll
         for (int r = 0; r < kBatch; ++r) {
-          if (i + r * cut.rows >= part.last) continue;
+          if (r >= part.count) continue;
 #pragma unroll
           for (int k = 0; k < kWidth; ++k) few.add(x[r].get(k), normal.of(y[r].get(k), k));
         }

@@ -59,39 +59,36 @@ __device__ __forceinline__ void put(const Output& out, int64_t i, const float (&
 
 /// dp may be the memory of p: a batch of rows is in registers before the first of them is written, and no other thread reads them.
 template <class P, class T>
-__global__ void __launch_bounds__(kThreads) slopes_kernel(P p, T t, const __grid_constant__ Cut cut, const __grid_constant__ Output out) {
+__global__ void __launch_bounds__(kThreads, 3)
+    slopes_kernel(P p, T t, const __grid_constant__ Cut cut, const __grid_constant__ Output out) {
   constexpr int kWidth = P::kWidth, kBatch = 2;
   THEIA_SHARED(Slopes, shared, [1]);
   for (int64_t work = blockIdx.x; work < cut.work; work += gridDim.x) {
-    const Part part = part_of(cut, work, kWidth);
+    Part part = part_of(cut, work, kWidth);
     if (threadIdx.x == 0) shared[0] = slopes_of(out, part.sample);
     __syncthreads();
     const Slopes slopes = shared[0];
     __syncthreads();
-    if (!part.active) continue;
+    if (part.count == 0) continue;
     const Normaliser<kWidth> normal(cut, part.channel);
-    const int64_t p_start = part.sample * cut.positions * cut.channels + part.channel;
-    const int64_t t_start = part.sample * cut.t_stride + part.channel;
-    for (int64_t i = part.first; i < part.last; i += kBatch * cut.rows) {
+    for (; part.count > 0; part.count -= kBatch, part.p += kBatch * part.step, part.t += kBatch * part.step) {
       P x[kBatch];
       T y[kBatch];
 #pragma unroll
       for (int r = 0; r < kBatch; ++r) {
         x[r] = p;
         y[r] = t;
-        const int64_t row = i + r * cut.rows;
-        if (row >= part.last) continue;
-        x[r].load(p_start + row * cut.channels);
-        y[r].load(t_start + row * cut.channels);
+        if (r >= part.count) continue;
+        x[r].load(part.p + r * part.step);
+        y[r].load(part.t + r * part.step);
       }
 #pragma unroll
       for (int r = 0; r < kBatch; ++r) {
-        const int64_t row = i + r * cut.rows;
-        if (row >= part.last) continue;
+        if (r >= part.count) continue;
         float d[kWidth];
 #pragma unroll
         for (int k = 0; k < kWidth; ++k) d[k] = slopes.of(x[r].get(k), normal.of(y[r].get(k), k));
-        put(out, p_start + row * cut.channels, d);
+        put(out, part.p + r * part.step, d);
       }
     }
   }

@@ -1,5 +1,5 @@
-// What the register kernel of the product reaches with everything in L1: the ceiling of this design on this machine, measured like the peak
-// of multiply-adds in registers (core/peak.h). Loads beside multiply-adds cost clock on some machines, not only load ports.
+// What the register kernel of the product reaches with everything in L1, measured like the peak of multiply-adds in registers
+// (core/peak.h): what the design leaves to misses, tails and epilogues. Loads beside multiply-adds cost clock on some machines.
 #pragma once
 #include <cstdint>
 

@@ -191,7 +191,7 @@ void layernorm_grad(const LayernormGradArgs& a, const DeviceContext& context) {
     with_steps(width, wide, [&](auto steps, auto four) {
       launch("layernorm_grad", layernorm_grad_warp<steps.value, four.value>, grid, dim3(kRowThreads), 0, context, b);
     });
-  if (partial)
+  if (a.dgamma.present())
     launch_sum_rows("layernorm_grad", partial, blocks, width, a.dgamma.ptr<float>(), a.dbeta.ptr<float>(), a.accumulate != 0, context);
 }
 

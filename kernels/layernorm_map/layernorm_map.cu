@@ -14,7 +14,7 @@ namespace {
 constexpr int kRunSlices = 8, kShortRunSlices = 2;
 int64_t run_of(int64_t batch, int64_t length) {
   const int64_t runs = batch * ceil_div(length, kRunSlices * kMapSlice);
-  return (runs >= 512 ? kRunSlices : kShortRunSlices) * kMapSlice;
+  return (runs >= 256 ? kRunSlices : kShortRunSlices) * kMapSlice;
 }
 
 struct Runs {
@@ -60,7 +60,7 @@ __global__ void __launch_bounds__(kMapThreads) map_moments(const __grid_constant
     // What rounding left in the mean is taken out of both, as in layernorm.
     const float rest = deviations / static_cast<float>(count);
     const float left = squares - rest * deviations;
-    a.moments[item] = {static_cast<float>(count), about + rest, left < 0 ? 0.0f : left};
+    a.moments[item] = {static_cast<float>(count), about, rest, left < 0 ? 0.0f : left};
   }
 }
 
@@ -71,12 +71,12 @@ __global__ void __launch_bounds__(kMapThreads) map_combine(const MapMoments* mom
   for (int64_t sample = blockIdx.x; sample < batch; sample += gridDim.x) {
     const MapMoments* of = moments + sample * parts;
     double sum = 0, squares = 0;
-    for (int64_t i = threadIdx.x; i < parts; i += kMapThreads) sum += double{of[i].count} * double{of[i].mean};
+    for (int64_t i = threadIdx.x; i < parts; i += kMapThreads) sum += double{of[i].count} * (double{of[i].mean} + double{of[i].rest});
     block_sum<kMapWarps>(sum, squares, scratch);
     const double about = sum / static_cast<double>(length);
     double none = 0;
     for (int64_t i = threadIdx.x; i < parts; i += kMapThreads) {
-      const double d = double{of[i].mean} - about;
+      const double d = double{of[i].mean} + double{of[i].rest} - about;
       squares += double{of[i].squares} + double{of[i].count} * d * d;
     }
     block_sum<kMapWarps>(squares, none, scratch);

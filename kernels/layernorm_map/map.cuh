@@ -11,10 +11,11 @@ inline constexpr int64_t kMapSlice = 4 * kMapThreads;
 /// Samples that a block fetches before it works on them, and samples that share one trip of gamma and beta in the last pass.
 inline constexpr int kMapTogether = 4, kMapGroup = 8;
 
-/// Statistics of any part of a sample: how many elements, their mean, Σ(x - mean)². The producer of x may make them in its epilogue, from
-/// tiles of any shape, as long as each element is in one of them.
+/// Statistics of any part of a sample: how many elements, their mean, Σ(x - mean)². The mean comes in two parts that are added in double:
+/// far from zero a float32 is not enough for the differences between parts. The producer of x may make them in its epilogue, from tiles of
+/// any shape, as long as each element is in one of them.
 struct MapMoments {
-  float count, mean, squares;
+  float count, mean, rest, squares;
 };
 
 /// Second half of forward: from `parts` statistics of each sample, [samples][parts] in device memory, combined in their order, to mean,

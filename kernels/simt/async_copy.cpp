@@ -37,15 +37,18 @@ void async_copy(void* shared, const void* global, int bytes, int valid, Site sit
   if (!e.shared.holds(shared, static_cast<size_t>(bytes)))
     e.stop(t, site, "cp.async writes outside of shared memory: %td bytes from the start of its dynamic part",
            static_cast<std::byte*>(shared) - e.shared.dynamic());
-  const AsyncQueue::Copy copy{static_cast<std::byte*>(shared), static_cast<const std::byte*>(global), __builtin_return_address(0),
-                              static_cast<int16_t>(bytes),     static_cast<int16_t>(valid),           t.queue.group};
   // It may land from now on: whoever still reads the place races with it.
-  writes(shared, static_cast<size_t>(bytes), copy.pc);
+  void* const pc = __builtin_return_address(0);
+  writes(shared, static_cast<size_t>(bytes), pc);
   const bool now = e.landing == Engine::Landing::at_once || (e.landing == Engine::Landing::either && (e.rng.next() & 1u));
-  if (now) {
-    land(copy);
-    return;
-  }
+  const AsyncQueue::Copy copy{static_cast<std::byte*>(shared),
+                              static_cast<const std::byte*>(global),
+                              pc,
+                              static_cast<int8_t>(bytes),
+                              static_cast<int8_t>(valid),
+                              now,
+                              t.queue.group};
+  if (now) land(copy);
   AsyncQueue& q = t.queue;
   if (q.first + q.count == q.capacity) {
     if (q.first > 0) {
@@ -67,7 +70,7 @@ void async_commit() { engine->current->queue.group += 1; }
 void async_wait(int newest) {
   AsyncQueue& q = engine->current->queue;
   while (q.count > 0 && q.copies[q.first].group + newest < q.group) {
-    land(q.copies[q.first]);
+    if (!q.copies[q.first].landed) land(q.copies[q.first]);
     q.first += 1;
     q.count -= 1;
   }

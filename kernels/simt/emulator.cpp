@@ -63,22 +63,25 @@ void Engine::shuffle_warps() {
   for (int i = warps - 1; i > 0; --i) std::swap(order[i], order[rng.below(static_cast<uint32_t>(i + 1))]);
 }
 
+Thread* Engine::next_warp() {
+  using enum Schedule::Order;
+  if (ready_warps == 0) return nullptr;
+  if (schedule.order == forward) {
+    warp = &warp_of[__builtin_ctz(ready_warps)];
+  } else if (schedule.order == reverse) {
+    warp = &warp_of[31 - __builtin_clz(ready_warps)];
+  } else {
+    int first = 0;
+    while (!(ready_warps >> order[first] & 1u)) ++first;
+    warp = &warp_of[order[first]];
+  }
+  return next();
+}
+
 Thread* Engine::next() {
   using enum Schedule::Order;
-  if (warp->ready == 0) {
-    if (ready_warps == 0) return nullptr;
-    if (schedule.order == forward)
-      warp = &warp_of[__builtin_ctz(ready_warps)];
-    else if (schedule.order == reverse)
-      warp = &warp_of[31 - __builtin_clz(ready_warps)];
-    else
-      for (int i = 0;; ++i)
-        if (ready_warps >> order[i] & 1u) {
-          warp = &warp_of[order[i]];
-          break;
-        }
-  }
   const unsigned ready = warp->ready;
+  if (ready == 0) return next_warp();
   if (schedule.order == forward) return &warp->threads[__builtin_ctz(ready)];
   if (schedule.order == reverse) return &warp->threads[31 - __builtin_clz(ready)];
   const unsigned by = rng.next() & 31u;
@@ -99,12 +102,25 @@ void Engine::block_current() {
   w.ready &= ~current->bit;
   if (w.ready == 0) ready_warps &= ~(1u << w.index);
   Thread* const thread = next();
-  if (!thread) stop(*current, {}, "deadlock: no thread of the block can go on");
+  if (!thread) stop_deadlock();
   switch_to(thread);
+}
+
+void Engine::stop_deadlock() {
+  // Barriers and exits see at once what can never be. What is left are warp operations that wait for each other in a ring.
+  for (int i = 0; i < warps; ++i) {
+    Warp& w = warp_of[i];
+    if (w.meetings_count == 0) continue;
+    const Meeting& m = w.meetings[0];
+    stop(lane(w, m.arrived), m.site, "deadlock: the thread waits in %s (mask %08x) for thread %s, and no thread of the block can go on",
+         m.op->name, m.mask, name_of(lane(w, m.mask & ~m.arrived).thread));
+  }
+  stop(*current, {}, "deadlock: no thread of the block can go on");
 }
 
 void Engine::leave() {
   Thread* const from = current;
+  release(&launch_token);
   current = nullptr;
   place = nullptr;
   switch_fiber(*from->fiber, host);
@@ -149,11 +165,9 @@ void run_thread() {
   if (e.failed) e.leave();
   Warp& w = *t.warp;
   finish_copies(t);
-  if (w.wanted & t.bit)
-    for (Slot& s : w.slots)
-      if (s.arrived && (s.mask & t.bit))
-        e.stop(t, s.site, "the thread has left the kernel, but thread %s waits for it in %s", name_of(lane(w, s.arrived).thread),
-               s.op->name);
+  if (const Meeting* m = w.waits_for(t.bit))
+    e.stop(t, m->site, "the thread has left the kernel, but thread %s waits for it in %s", name_of(lane(w, m->arrived).thread),
+           m->op->name);
   if (e.arrived > 0)
     e.stop(t, e.barrier_site, "the thread has left the kernel, but thread %s waits for it at a barrier", name_of(e.barrier_first->thread));
   w.gone |= t.bit;
@@ -176,7 +190,8 @@ void Engine::run_block(uint3 block) {
     Warp& w = warp_of[i];
     const int lanes = std::min(kLanes, threads - i * kLanes);
     w.exist = w.ready = lanes == kLanes ? 0xffffffffu : (1u << lanes) - 1u;
-    w.gone = w.at_barrier = w.waiting = w.wanted = 0;
+    w.gone = w.at_barrier = 0;
+    w.meetings_count = 0;
     ready_warps |= 1u << i;
     order[i] = static_cast<uint8_t>(i);
   }
@@ -195,11 +210,8 @@ void Engine::run_block(uint3 block) {
     landing = schedule.order == Schedule::Order::forward ? Landing::late : Landing::at_once;
     restless = 0;
   }
-  warp = &warp_of[0];
-  if (schedule.order != Schedule::Order::forward)
-    warp = schedule.order == Schedule::Order::reverse ? &warp_of[warps - 1] : &warp_of[order[0]];
   release(&block_token);
-  Thread* const first = next();
+  Thread* const first = next_warp();
   current = first;
   place = first;
   switch_fiber(host, *first->fiber);
@@ -216,8 +228,6 @@ void Engine::run_block(uint3 block) {
   }
   // Threads that never came to their end are given up, and with them what their locals would have freed.
   fibers.abandon();
-  for (Warp& w : warp_of)
-    for (Slot& s : w.slots) s.arrived = 0;
 }
 
 void run_grid(const char* name, dim3 grid, dim3 block, int64_t shared_bytes, const DeviceContext& context, void (*body)(const void*),
@@ -290,11 +300,9 @@ int barrier(Combine combine, int predicate, Site site) {
         e.stop(t, site, "the thread waits at a barrier, but thread %s has left the kernel", name_of(other.thread));
     }
   }
-  if (w.wanted & t.bit)
-    for (Slot& s : w.slots)
-      if (s.arrived && (s.mask & t.bit))
-        e.stop(t, site, "the thread waits at a barrier, but thread %s waits for it in %s at %s", name_of(lane(w, s.arrived).thread),
-               s.op->name, name_of(s.site));
+  if (const Meeting* m = w.waits_for(t.bit))
+    e.stop(t, site, "the thread waits at a barrier, but thread %s waits for it in %s at %s", name_of(lane(w, m->arrived).thread),
+           m->op->name, name_of(m->site));
   if (e.arrived == 0) {
     e.barrier_site = site;
     e.barrier_first = &t;
@@ -323,10 +331,8 @@ int barrier(Combine combine, int predicate, Site site) {
       e.make_ready(other, other.exist);
     }
     // Who comes last has no right to go first: the schedule has.
-    using enum Schedule::Order;
-    if (e.schedule.order == random) e.shuffle_warps();
-    e.warp = &e.warp_of[e.schedule.order == forward ? 0 : e.schedule.order == reverse ? e.warps - 1 : e.order[0]];
-    e.switch_to(e.next());
+    if (e.schedule.order == Schedule::Order::random) e.shuffle_warps();
+    e.switch_to(e.next_warp());
   }
   acquire(token);
   return e.barrier_result;

@@ -22,7 +22,7 @@ struct Place {
   uint3 thread, block;
   dim3 block_size, grid_size;
 };
-extern __thread Place* place;
+extern __thread Place* place __attribute__((tls_model("initial-exec")));
 
 /// The most shared memory a block may have, static and dynamic together: that of sm_90.
 inline constexpr int64_t kSharedLimit = 227 * 1024;

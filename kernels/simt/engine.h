@@ -21,13 +21,13 @@ struct Tokens {
   int turn;
 };
 
-/// Lanes of one mask on their way into one warp operation. The lowest lane of the mask has the slot: disjoint masks have different ones.
-struct Slot {
+/// Lanes of one mask on their way into one warp operation. Several may be under way in a warp: half of it may wait for all, and the other
+/// half first do something of its own.
+struct Meeting {
   const WarpOp* op;
   Site site;
   unsigned mask;
-  unsigned arrived;  // 0: free
-  Tokens tokens;
+  unsigned arrived;
 };
 
 struct Thread;
@@ -37,12 +37,18 @@ struct Warp {
   unsigned ready;       // lanes that can run
   unsigned gone;        // lanes that have left the kernel
   unsigned at_barrier;  // lanes in the block's barrier
-  unsigned waiting;     // lanes in a warp operation
-  unsigned wanted;      // lanes that a warp operation still waits for
   int index;
   Thread* threads;  // 32
   void* operands[kLanes];
-  Slot slots[kLanes];
+  int meetings_count;
+  Meeting meetings[kLanes];
+  Tokens tokens[kLanes];  // by the lowest lane of the mask
+  /// One that waits for this lane; null if none does.
+  const Meeting* waits_for(unsigned bit) const {
+    for (int i = 0; i < meetings_count; ++i)
+      if (meetings[i].mask & ~meetings[i].arrived & bit) return &meetings[i];
+    return nullptr;
+  }
 };
 
 /// Copies of one thread on their way from global to shared memory, in order.
@@ -51,7 +57,8 @@ struct AsyncQueue {
     std::byte* shared;
     const std::byte* global;
     void* pc;
-    int16_t bytes, valid;
+    int8_t bytes, valid;
+    bool landed;
     int group;
   };
   Copy* copies = nullptr;
@@ -146,8 +153,10 @@ struct Engine {
   ~Engine();
   void run_block(uint3 block);
   void shuffle_warps();
-  /// The next thread to run; null if none can.
+  /// The next thread to run, of this warp if it has one that can; null if no thread can.
   Thread* next();
+  /// The next thread of the warp whose turn it is.
+  Thread* next_warp();
   void switch_to(Thread* thread);
   /// The current thread cannot go on: runs others until something makes it ready.
   void block_current();
@@ -157,10 +166,11 @@ struct Engine {
   }
   /// Ends the block with an error at this thread and line. Does not return.
   [[noreturn]] void stop(const Thread& thread, Site site, const char* format, ...) __attribute__((format(printf, 4, 5)));
+  [[noreturn]] void stop_deadlock();
   [[noreturn]] void leave();
 };
 
-extern __thread Engine* engine;
+extern __thread Engine* engine __attribute__((tls_model("initial-exec")));
 /// This OS thread's engine.
 Engine& get_engine();
 

@@ -6,8 +6,8 @@
 namespace theia::simt {
 namespace {
 
-/// What keeps this lane from being the first of a new operation: lanes that can never come. Does not return if there are any.
-void check_mask(Engine& e, Thread& t, const WarpOp& op, unsigned mask, Site site) {
+/// Whether this lane's operation can ever happen: none of its lanes may be gone, at a barrier, or waiting for this lane elsewhere.
+void check_new(Engine& e, const Thread& t, const WarpOp& op, unsigned mask, Site site) {
   Warp& w = *t.warp;
   if (!(mask & t.bit))
     e.stop(t, site, "the mask %08x of %s does not name the thread itself, lane %d", mask, op.name, std::countr_zero(t.bit));
@@ -17,16 +17,12 @@ void check_mask(Engine& e, Thread& t, const WarpOp& op, unsigned mask, Site site
     e.stop(t, site, "the mask %08x of %s names thread %s, which has left the kernel", mask, op.name, name_of(lane(w, bad).thread));
   if (const unsigned bad = mask & w.at_barrier)
     e.stop(t, site, "%s waits for thread %s, which waits at a barrier, %s", op.name, name_of(lane(w, bad).thread), name_of(e.barrier_site));
-  if (const unsigned bad = mask & w.waiting)
-    for (Slot& s : w.slots)
-      if (s.arrived & bad)
-        e.stop(t, site, "%s (mask %08x) waits for thread %s, which waits in %s (mask %08x) at %s", op.name, mask,
-               name_of(lane(w, s.arrived & bad).thread), s.op->name, s.mask, name_of(s.site));
-  if (w.wanted & t.bit)
-    for (Slot& s : w.slots)
-      if (s.arrived && (s.mask & t.bit))
-        e.stop(t, site, "the thread waits in %s (mask %08x), but thread %s waits for it in %s (mask %08x) at %s", op.name, mask,
-               name_of(lane(w, s.arrived).thread), s.op->name, s.mask, name_of(s.site));
+  for (int i = 0; i < w.meetings_count; ++i) {
+    const Meeting& m = w.meetings[i];
+    if ((m.mask & t.bit) && (m.arrived & mask))
+      e.stop(t, site, "the thread waits in %s (mask %08x), but thread %s waits for it in %s (mask %08x) at %s", op.name, mask,
+             name_of(lane(w, m.arrived & mask).thread), m.op->name, m.mask, name_of(m.site));
+  }
 }
 
 }  // namespace
@@ -35,41 +31,33 @@ void collective(const WarpOp& op, unsigned mask, void* operand, Site site) {
   Engine& e = *engine;
   Thread& t = *e.current;
   Warp& w = *t.warp;
-  if (mask == 0) check_mask(e, t, op, mask, site);
-  Slot& s = w.slots[std::countr_zero(mask)];
-  if (s.arrived == 0) {
-    if (((w.gone | w.at_barrier | w.waiting | ~w.exist) & mask) | (w.wanted & t.bit) | (~mask & t.bit)) check_mask(e, t, op, mask, site);
-    s.op = &op;
-    s.site = site;
-    s.mask = mask;
-    w.wanted |= mask;
-  } else if (s.op != &op || s.mask != mask || !same(s.site, site) || !(mask & t.bit)) {
-    e.stop(t, site, "the thread waits in %s (mask %08x), but thread %s waits in %s (mask %08x) at %s", op.name, mask,
-           name_of(lane(w, s.arrived).thread), s.op->name, s.mask, name_of(s.site));
+  int at = 0;
+  while (at < w.meetings_count && w.meetings[at].mask != mask) ++at;
+  Meeting& m = w.meetings[at];
+  if (at == w.meetings_count) {
+    if (((w.gone | w.at_barrier | ~w.exist) & mask) || !(mask & t.bit) || at > 0) check_new(e, t, op, mask, site);
+    w.meetings_count += 1;
+    m = {&op, site, mask, 0};
+  } else if (m.op != &op || !same(m.site, site) || !(mask & t.bit)) {
+    check_new(e, t, op, mask, site);
   }
-  char* const token = &s.tokens.token[s.tokens.turn];
+  Tokens& tokens = w.tokens[std::countr_zero(mask)];
+  char* const token = &tokens.token[tokens.turn];
   if (op.orders_memory) release(token);
   w.operands[std::countr_zero(t.bit)] = operand;
-  w.wanted &= ~t.bit;
-  s.arrived |= t.bit;
-  if (s.arrived != mask) {
-    w.waiting |= t.bit;
+  m.arrived |= t.bit;
+  if (m.arrived != mask) {
     e.block_current();
   } else {
     e.statistics.collectives += 1;
     op.run(w.operands, mask);
-    s.arrived = 0;
-    s.tokens.turn ^= 1;
-    w.waiting &= ~mask;
+    tokens.turn ^= 1;
+    w.meetings_count -= 1;
+    m = w.meetings[w.meetings_count];
     e.make_ready(w, mask);
     if (e.restless && e.rng.below(e.restless) == 0) {
       e.shuffle_warps();
-      for (int i = 0; i < e.warps; ++i)
-        if (e.ready_warps >> e.order[i] & 1u) {
-          e.warp = &e.warp_of[e.order[i]];
-          break;
-        }
-      e.switch_to(e.next());
+      e.switch_to(e.next_warp());
     }
   }
   if (op.orders_memory) acquire(token);

@@ -17,6 +17,12 @@ export interface Addon {
   write(handle: number, byteOffset: number, data: ArrayBufferView): void;
   read(handle: number, byteOffset: number, into: ArrayBufferView): void;
   transfer(from: number, fromOffset: number, to: number, toOffset: number, bytes: number): void;
+  /** memory for writeLater and readLater of a device */
+  pinned(bytes: number, device: number): ArrayBuffer;
+  /** like write and read, but an array of pinned memory is in use until `reach` has returned for the ticket */
+  writeLater(handle: number, byteOffset: number, data: ArrayBufferView): number;
+  readLater(handle: number, byteOffset: number, into: ArrayBufferView): number;
+  reach(device: number, ticket: number): void;
   /** sets bytes to zero */
   clear(handle: number, byteOffset: number, bytes: number): void;
   dispatch(op: number, area: Float64Array): void;
@@ -37,7 +43,7 @@ export interface Addon {
   machine(): Machine;
   /** GFLOP/s that this many threads reach with the instruction set in use, measured now (20 ms) */
   peak(threads?: number): number;
-  /** the same for the register tile of the matrix product with its operands in L1: the ceiling of any product here (20 ms) */
+  /** the same for the register tile of the matrix product with its operands in L1 (20 ms) */
   tilePeak(threads?: number): number;
   /** GB/s, read plus written, of a large copy on all threads, measured now */
   copyBandwidth(): number;

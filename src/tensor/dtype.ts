@@ -17,24 +17,34 @@ export function dtypeNumber(dtype: DType): number {
   return i;
 }
 
+/** The type of sums, statistics and gradients of parameters beside activations of a type: never narrower than float32. */
+export function sumsOf(dtype: DType): DType {
+  return dtype === 'bfloat16' || dtype === 'float16' ? 'float32' : dtype;
+}
+
 /** What a tensor's values look like in JavaScript. bfloat16 and float16 appear as their bits. */
 export type TypedArray = Float32Array | Float64Array | Uint16Array | Uint8Array | Int32Array | BigInt64Array;
 
 export function typedArrayFor(dtype: DType, length: number): TypedArray {
+  return typedArrayOver(dtype, new ArrayBuffer(length * bytesOf(dtype)), length);
+}
+
+/** The first `length` elements of a buffer. */
+export function typedArrayOver(dtype: DType, buffer: ArrayBuffer, length: number): TypedArray {
   switch (dtype) {
     case 'float32':
-      return new Float32Array(length);
+      return new Float32Array(buffer, 0, length);
     case 'float64':
-      return new Float64Array(length);
+      return new Float64Array(buffer, 0, length);
     case 'bfloat16':
     case 'float16':
-      return new Uint16Array(length);
+      return new Uint16Array(buffer, 0, length);
     case 'uint8':
-      return new Uint8Array(length);
+      return new Uint8Array(buffer, 0, length);
     case 'int32':
-      return new Int32Array(length);
+      return new Int32Array(buffer, 0, length);
     case 'int64':
-      return new BigInt64Array(length);
+      return new BigInt64Array(buffer, 0, length);
   }
 }
 

@@ -1,48 +1,14 @@
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { f32ToBf16 } from '../../src/formats/half.js';
 import { SafetensorsFile } from '../../src/formats/safetensors.js';
 import { Plan, Tensor, dispatch, tidy } from '../../src/tensor/index.js';
 import { arenaOf, placed, slotRow } from '../support/arena.js';
-import type { StepNumbers, TestArena } from '../support/arena.js';
 import { throwsCode } from '../support/errors.js';
 import { relativeError, requireGolden } from '../support/golden.js';
-import { INSTRUCTION_SETS, SIMD_SETS, checkDeterminism, randomValues, runCase, same } from '../support/op-case.js';
-import type { OpCase, Values } from '../support/op-case.js';
-
-const BETAS = { beta1: 0.9, beta2: 0.999 };
-const RUN = { ...BETAS, eps: 1e-8 };
-const PADDING = 7.25; // stands in every gap and must still stand there afterwards
-
-interface State {
-  param: ArrayLike<number>;
-  exp_avg: ArrayLike<number>;
-  exp_avg_sq: ArrayLike<number>;
-}
-
-function stepCase(arena: TestArena, state: State, grad: ArrayLike<number>, slots: number[][], clip = 1, run = RUN): OpCase<'adamw'> {
-  const shape = [arena.total];
-  return {
-    op: 'adamw',
-    tensors: {
-      param: { shape, values: state.param },
-      grad: { shape, values: grad },
-      exp_avg: { shape, values: state.exp_avg },
-      exp_avg_sq: { shape, values: state.exp_avg_sq },
-      segments: arena.table,
-      slots: { shape: [slots.length, 4], values: slots.flat() },
-      clip_factor: { shape: [1], values: [clip] },
-    },
-    scalars: run,
-  };
-}
-
-function checkPadding(arena: TestArena, lengths: number[], out: Record<string, Values>): void {
-  const gap = new Uint8Array(arena.total).fill(1);
-  for (const [i, n] of lengths.entries()) gap.fill(0, arena.offsets[i]!, arena.offsets[i]! + n);
-  for (const name of ['param', 'exp_avg', 'exp_avg_sq'])
-    for (let i = 0; i < arena.total; i++) if (gap[i] && out[name]![i] !== PADDING) assert.unreachable(`${name}[${i}] is padding`);
-}
+import { INSTRUCTION_SETS, SIMD_SETS, checkDeterminism, randomValues, runCase, same, toBf16 } from '../support/op-case.js';
+import type { Values } from '../support/op-case.js';
+import { ARENA, BETAS, LENGTHS, NUMBERS, PADDING, RUN, SLOTS, checkPadding, randomState, stepCase } from '../support/step-case.js';
+import type { State } from '../support/step-case.js';
 
 const golden = requireGolden('ops_adamw.safetensors', 'adamw golden');
 if (golden)
@@ -88,22 +54,6 @@ if (golden)
       file.close();
     }
   });
-
-/** Segments of odd lengths over several chunks; slot 2 stands still. */
-const LENGTHS = [1, 3, 33, 196, 197, 256, 257, 40000, 5, 16, 17000, 31];
-const ARENA = arenaOf(LENGTHS.map((length, i) => ({ length, decay: i < 6, slot: i % 3 })));
-const NUMBERS: StepNumbers = { lr: 3e-4, weightDecay: 0.05, ...BETAS, step: 7 };
-const SLOTS = [slotRow(NUMBERS), slotRow({ ...NUMBERS, lr: 1e-3, step: 2 }), slotRow({ ...NUMBERS, enabled: false })];
-
-function randomState(seed: number): { state: State; grad: Values } {
-  const each = (k: number, scale: number, positive = false): Values =>
-    placed(
-      ARENA,
-      LENGTHS.map((n, i) => randomValues(n, seed + 100 * k + i).map((v) => Math.fround((positive ? Math.abs(v) : v) * scale))),
-      PADDING,
-    );
-  return { state: { param: each(1, 1), exp_avg: each(2, 0.1), exp_avg_sq: each(3, 0.01, true) }, grad: each(4, 0.3) };
-}
 
 test('every instruction set gives the bits of the plain loop, also with clipping and long moments', () => {
   const { state, grad } = randomState(1);
@@ -160,15 +110,14 @@ test('a segment that is not enabled stays as it is, whatever its gradient', () =
 
 test('the copy of the weights is their bfloat16, where they were written', () => {
   const { state, grad } = randomState(6);
-  const before = randomValues(ARENA.total, 7).map((v) => Math.round(v * 1000));
+  const before = randomValues(ARENA.total, 7).map(toBf16);
   const c = stepCase(ARENA, state, grad, SLOTS, 0.8);
-  c.tensors['weights'] = { shape: [ARENA.total], values: before.map((v) => v & 0xffff), dtype: 'bfloat16' };
+  c.tensors['weights'] = { shape: [ARENA.total], values: before, dtype: 'bfloat16' };
   for (const set of INSTRUCTION_SETS) {
     const out = runCase(c, 'float32', set);
-    const want = Float64Array.from(c.tensors['weights'].values!);
-    const bits = f32ToBf16(Float32Array.from(out['param']!));
+    const want = Float64Array.from(before);
     for (const [s, length] of LENGTHS.entries())
-      if (s % 3 !== 2) for (let i = ARENA.offsets[s]!; i < ARENA.offsets[s]! + length; i++) want[i] = bits[i]!;
+      if (s % 3 !== 2) for (let i = ARENA.offsets[s]!; i < ARENA.offsets[s]! + length; i++) want[i] = toBf16(out['param']![i]!);
     same(out['weights']!, want, `weights on ${set}`);
     checkPadding(ARENA, LENGTHS, out);
     const { weights, ...rest } = c.tensors;

@@ -1,6 +1,6 @@
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { f16ToF32, f32ToBf16, f32ToF16, bf16ToF32 } from '../../src/formats/half.js';
+import { f16ToF32 } from '../../src/formats/half.js';
 import { SafetensorsFile } from '../../src/formats/safetensors.js';
 import { Tensor, dispatch, tidy } from '../../src/tensor/index.js';
 import { throwsCode } from '../support/errors.js';
@@ -13,64 +13,14 @@ import {
   gradcheck,
   randomValues,
   relative,
-  roundInputs,
   runCase,
   same,
   smallIntegers,
+  toBf16,
 } from '../support/op-case.js';
-import type { CaseTensor, OpCase, Values } from '../support/op-case.js';
-
-type Shape = [samples: number, positions: number, channels: number];
-type Half = 'bfloat16' | 'float16';
-
-interface Point {
-  shape: Shape;
-  p: ArrayLike<number>;
-  t: ArrayLike<number>;
-  mean?: ArrayLike<number>;
-  std?: ArrayLike<number>;
-  /** store the target in two bytes */
-  half?: Half;
-}
-
-function inputs({ shape, p, t, mean, std, half }: Point): Record<string, CaseTensor> {
-  const toBits = half === 'float16' ? f32ToF16 : f32ToBf16;
-  const target: CaseTensor = half ? { shape, values: toBits(Float32Array.from(t)), dtype: half } : { shape, values: t };
-  const channels = [shape[2]];
-  return {
-    p: { shape, values: p },
-    t: target,
-    ...(mean && std ? { mean: { shape: channels, values: mean }, std: { shape: channels, values: std } } : {}),
-  };
-}
-
-function lossCase(point: Point): OpCase<'distill_loss'> {
-  const stats: CaseTensor = { shape: [point.shape[0], 3], dtype: 'float64' };
-  return { op: 'distill_loss', tensors: { ...inputs(point), terms: { shape: [3] }, stats } };
-}
-
-/** The gradient op at a point, its stats taken from the float64 forward op. */
-function gradCase(point: Point, weights: number[]): OpCase<'distill_loss_grad'> {
-  const { stats } = runCase(roundInputs(lossCase(point)), 'float64');
-  return {
-    op: 'distill_loss_grad',
-    tensors: {
-      ...inputs(point),
-      stats: { shape: [point.shape[0], 3], values: stats!, dtype: 'float64' },
-      weights: { shape: [3], values: weights },
-      dp: { shape: point.shape },
-    },
-  };
-}
-
-function randomPoint(shape: Shape, seed: number, half?: Half, normalised = true): Point {
-  const count = shape[0] * shape[1] * shape[2];
-  const p = randomValues(count, seed).map((v) => v * 3);
-  const t = randomValues(count, seed + 1).map((v) => v * 4 + 1);
-  if (!normalised) return { shape, p, t, half };
-  const mean = randomValues(shape[2], seed + 2);
-  return { shape, p, t, half, mean, std: randomValues(shape[2], seed + 3).map((v) => 1.5 + v) };
-}
+import type { Values } from '../support/op-case.js';
+import { gradCase, inputs, lossCase, randomPoint } from '../support/loss-case.js';
+import type { Point, Shape } from '../support/loss-case.js';
 
 /** Relative error limits of golden/README.md. */
 const limitOf = (f32Error: number | undefined, floor: number): number => Math.max(20 * (f32Error ?? 0), floor);
@@ -181,8 +131,12 @@ test('is as accurate as the plain loop on sizes that fill no vector, block or ch
 test('a target in two bytes gives the bits of the same target in float32', () => {
   for (const half of ['bfloat16', 'float16'] as const) {
     const point = randomPoint([2, 33, 40], 5, half);
-    const bits = inputs(point)['t']!.values as Uint16Array;
-    const wide: Point = { ...point, half: undefined, t: half === 'bfloat16' ? bf16ToF32(bits) : f16ToF32(bits) };
+    const stored = inputs(point)['t']!.values!;
+    const wide: Point = {
+      ...point,
+      half: undefined,
+      t: half === 'bfloat16' ? Array.from(stored, toBf16) : f16ToF32(stored as Uint16Array),
+    };
     for (const set of INSTRUCTION_SETS) {
       const a = runCase(lossCase(point), 'float32', set);
       const b = runCase(lossCase(wide), 'float32', set);
