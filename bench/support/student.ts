@@ -2,14 +2,15 @@
 import { newModelConfig } from '../../src/models/config-complete.js';
 import { BACKBONES } from '../../src/models/config.js';
 import { Theia } from '../../src/models/theia.js';
+import type { TheiaOptions } from '../../src/models/theia.js';
 import { TEACHER_SIZES, expandTeachers } from '../../src/teachers/names.js';
 import type { StepBatch, TargetBatch, TargetStatistics } from '../../src/train/step.js';
 
 export type StudentSize = keyof typeof BACKBONES;
 
-export function student(size: StudentSize, training: boolean): Theia {
+export function student(size: StudentSize, training: boolean, where: Pick<TheiaOptions, 'device' | 'compute'> = {}): Theia {
   const teachers = new Map(training ? expandTeachers(['cdiv']).map((n): [string, number[]] => [n, [...TEACHER_SIZES.get(n)!]]) : []);
-  return new Theia(newModelConfig({ ...BACKBONES[size], teachers }), { training });
+  return new Theia(newModelConfig({ ...BACKBONES[size], teachers }), { training, ...where });
 }
 
 /** uint8 [batch,224,224,3] without a pattern that caches could use. */

@@ -27,13 +27,13 @@ __device__ __forceinline__ float dot(const float* a, const float* b, int hd) {
   return sum;
 }
 
-/// sums[c] += Σ p of lane j · rows[j][lane + 32c] over `count` rows, in their order.
-__device__ __forceinline__ void gather(float (&sums)[kChannels], float p, const float* rows, int64_t stride, int count, int hd, int lane) {
+/// sums[c] += Σ weights[j] · rows[j][lane + 32c] over `count` rows, in their order.
+__device__ __forceinline__ void gather(float (&sums)[kChannels], const float (&weights)[kWarp], const float* rows, int64_t stride,
+                                       int count, int hd, int lane) {
   for (int j = 0; j < count; ++j) {
-    const float weight = __shfl_sync(kFullMask, p, j);
 #pragma unroll
     for (int c = 0; c < kChannels; ++c)
-      if (lane + c * kWarp < hd) sums[c] = fmaf(weight, rows[j * stride + lane + c * kWarp], sums[c]);
+      if (lane + c * kWarp < hd) sums[c] = fmaf(weights[j], rows[j * stride + lane + c * kWarp], sums[c]);
   }
 }
 
@@ -57,6 +57,8 @@ __global__ void __launch_bounds__(kWarp* kRows) forward(const __grid_constant__ 
   const int64_t n = int64_t{kRows} * blockIdx.x + threadIdx.x / kWarp;
   if (n >= p.queries) return;  // a whole warp
   const float *q = p.q.of(b, h) + n * p.q.token, *k = p.k.of(b, h), *v = p.v.of(b, h);
+  THEIA_SHARED(float, shared, [kRows][kWarp]);
+  float(&weights)[kWarp] = shared[threadIdx.x / kWarp];
   float max = -INFINITY;
   for (int64_t m = lane; m < p.keys; m += kWarp) max = fmaxf(max, p.scale * dot(q, k + m * p.k.token, p.hd));
 #pragma unroll
@@ -66,7 +68,10 @@ __global__ void __launch_bounds__(kWarp* kRows) forward(const __grid_constant__ 
     const int count = rows_from(m, p.keys);
     const float weight = lane < count ? expf(__fmul_rn(p.scale, dot(q, k + (m + lane) * p.k.token, p.hd)) - max) : 0;
     sum += weight;
-    gather(out, weight, v + m * p.v.token, p.v.token, count, p.hd, lane);
+    weights[lane] = weight;
+    __syncwarp();
+    gather(out, weights, v + m * p.v.token, p.v.token, count, p.hd, lane);
+    __syncwarp();
   }
   sum = warp_sum(sum);
 #pragma unroll
@@ -84,6 +89,8 @@ __global__ void __launch_bounds__(kWarp* kRows) query_gradient(const __grid_cons
   const int64_t at = (b * p.heads + h) * p.queries + n;
   const float lse = p.lse[at], delta = dot(dout, p.out.of(b, h) + n * p.out.token, p.hd);
   if (lane == 0) p.delta[at] = delta;
+  THEIA_SHARED(float, shared, [kRows][kWarp]);
+  float(&weights)[kWarp] = shared[threadIdx.x / kWarp];
   float dq[kChannels] = {};
   for (int64_t m = 0; m < p.keys; m += kWarp) {
     const int count = rows_from(m, p.keys);
@@ -92,7 +99,10 @@ __global__ void __launch_bounds__(kWarp* kRows) query_gradient(const __grid_cons
       const float weight = expf(__fmul_rn(p.scale, dot(q, k + (m + lane) * p.k.token, p.hd)) - lse);
       ds = p.scale * weight * (dot(dout, v + (m + lane) * p.v.token, p.hd) - delta);
     }
-    gather(dq, ds, k + m * p.k.token, p.k.token, count, p.hd, lane);
+    weights[lane] = ds;
+    __syncwarp();
+    gather(dq, weights, k + m * p.k.token, p.k.token, count, p.hd, lane);
+    __syncwarp();
   }
   put(p.dq.of(b, h) + n * p.dq.token, dq, p.hd, lane);
 }
@@ -104,6 +114,8 @@ __global__ void __launch_bounds__(kWarp* kRows) key_gradients(const __grid_const
   if (m >= p.keys) return;  // a whole warp
   const float *k = p.k.of(b, h) + m * p.k.token, *v = p.v.of(b, h) + m * p.v.token, *q = p.q.of(b, h), *dout = p.dout.of(b, h);
   const int64_t row = (b * p.heads + h) * p.queries;
+  THEIA_SHARED(float, shared, [kRows][2][kWarp]);
+  float(&weights)[2][kWarp] = shared[threadIdx.x / kWarp];
   float dk[kChannels] = {}, dv[kChannels] = {};
   for (int64_t n = 0; n < p.queries; n += kWarp) {
     const int count = rows_from(n, p.queries);
@@ -112,8 +124,12 @@ __global__ void __launch_bounds__(kWarp* kRows) key_gradients(const __grid_const
       weight = expf(__fmul_rn(p.scale, dot(k, q + (n + lane) * p.q.token, p.hd)) - p.lse[row + n + lane]);
       ds = p.scale * weight * (dot(v, dout + (n + lane) * p.dout.token, p.hd) - p.delta[row + n + lane]);
     }
-    gather(dk, ds, q + n * p.q.token, p.q.token, count, p.hd, lane);
-    gather(dv, weight, dout + n * p.dout.token, p.dout.token, count, p.hd, lane);
+    weights[0][lane] = ds;
+    weights[1][lane] = weight;
+    __syncwarp();
+    gather(dk, weights[0], q + n * p.q.token, p.q.token, count, p.hd, lane);
+    gather(dv, weights[1], dout + n * p.dout.token, p.dout.token, count, p.hd, lane);
+    __syncwarp();
   }
   put(p.dk.of(b, h) + m * p.dk.token, dk, p.hd, lane);
   put(p.dv.of(b, h) + m * p.dv.token, dv, p.hd, lane);

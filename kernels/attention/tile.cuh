@@ -61,10 +61,19 @@ template <int HD, int W>
 __device__ __forceinline__ void copy_rows(bf16* tile, const bf16* from, int64_t stride, int rows, int valid_rows, int hd, int thread,
                                           int threads) {
   constexpr int chunks = HD / 8;
-  for (int i = thread; i < rows * chunks; i += threads) {
-    const int row = i / chunks, chunk = i % chunks;
-    const int valid = row < valid_rows ? min(max(hd - 8 * chunk, 0), 8) : 0;
-    copy_chunk<W>(tile + chunk_at<HD>(row, chunk), valid > 0 ? from + row * stride + 8 * chunk : from, valid);
+  if constexpr (chunks == 10) {
+    for (int i = thread; i < rows * chunks; i += threads) {
+      const int row = i / chunks, chunk = i % chunks;
+      const int valid = row < valid_rows ? min(max(hd - 8 * chunk, 0), 8) : 0;
+      copy_chunk<W>(tile + chunk_at<HD>(row, chunk), valid > 0 ? from + row * stride + 8 * chunk : from, valid);
+    }
+  } else {  // a thread keeps to its chunk of a row: `threads` is a multiple of a warp
+    const int chunk = thread % chunks, down = threads / chunks, present = min(max(hd - 8 * chunk, 0), 8);
+    const bf16* source = from + thread / chunks * stride + 8 * chunk;
+    for (int row = thread / chunks; row < rows; row += down, source += down * stride) {
+      const int valid = row < valid_rows ? present : 0;
+      copy_chunk<W>(tile + chunk_at<HD>(row, chunk), valid > 0 ? source : from, valid);
+    }
   }
 }
 

@@ -10,6 +10,7 @@
 #include "kernels/conv2d/window_device.h"
 #include "kernels/cuda/runtime.h"
 #include "kernels/gemm/device/gemm.h"
+#include "kernels/gemm/device/pregrad.h"
 
 namespace theia::THEIA_DEVICE {
 
@@ -212,6 +213,25 @@ Tensor packed_like(const Tensor& dy, std::byte* data) {
 bool has_masked_copy(const WindowGrad& a) { return a.relu && (a.dx.present() || a.dw.present()); }
 int64_t masked_bytes(const WindowGrad& a) { return has_masked_copy(a) ? round_up(a.dy.numel() * bytes_of(a.dy.dtype), 256) : 0; }
 
+/// dy behind its ReLU into `masked`, and dbias, in one pass.
+///
+/// A masked copy rather than a mask on the way into the products: they read dy nine times and more, the pass masks it once, and
+/// asynchronous copies cannot look at what they carry.
+DevicePregrad pregrad_of(const WindowGrad& a, std::byte* masked) {
+  const int64_t height = a.dy.size[1], width = a.dy.size[2], channels = a.dy.size[3];
+  DevicePregrad p{};
+  p.rows = a.dy.size[0] * height * width, p.columns = channels;
+  p.dy = {address(a.dy), a.dy.dtype, rows_of(a.dy, height, width, 1)};
+  if (a.relu) {
+    p.multiply = Multiply::relu_mask;
+    p.factor = {address(a.y), a.y.dtype, rows_of(a.y, height, width, 1)};
+  }
+  if (has_masked_copy(a)) p.dpre = {masked, a.dy.dtype, device_rows(channels)};
+  p.dbias = reinterpret_cast<float*>(address(a.dbias));
+  p.accumulate = a.accumulate;
+  return p;
+}
+
 }  // namespace
 
 void gather(const char* name, const Gather& a, const Window& window, const DeviceContext& context) {
@@ -237,20 +257,16 @@ int64_t weight_grad_workspace(const WeightGrad& a, const Window& window, const D
 }
 
 void window_grad(const WindowGrad& a, const Window& window, const DeviceContext& context) {
-  // A masked copy rather than a mask on the way into the products: dy is read nine times or more by each of them, the mask once here, and
-  // asynchronous copies cannot look at what they carry.
-  const bool copy = has_masked_copy(a);
   const DeviceContext rest = behind(context, masked_bytes(a));
-  if (copy || a.dbias.present())
-    mask_and_sum(a.name, a.dy, a.relu ? a.y : Tensor{}, copy ? context.workspace : nullptr, a.dbias, a.accumulate, rest);
-  const Tensor dy = copy ? packed_like(a.dy, context.workspace) : a.dy;
+  pregrad(a.name, pregrad_of(a, context.workspace), rest);
+  const Tensor dy = has_masked_copy(a) ? packed_like(a.dy, context.workspace) : a.dy;
   if (a.dx.present()) gather(a.name, input_product_of(a, dy), window, rest);
   if (a.dw.present()) weight_grad(a.name, weight_product_of(a, dy), window, rest);
 }
 
 int64_t window_grad_workspace(const WindowGrad& a, const Window& window, const DeviceInfo& info) {
   const Tensor dy = has_masked_copy(a) ? packed_like(a.dy, nullptr) : a.dy;
-  int64_t most = mask_and_sum_workspace(a.dy, a.dbias);
+  int64_t most = pregrad_workspace(pregrad_of(a, nullptr), info);
   if (a.dx.present()) most = larger(most, gather_workspace(input_product_of(a, dy), window, info));
   if (a.dw.present()) most = larger(most, weight_grad_workspace(weight_product_of(a, dy), window, info));
   return masked_bytes(a) + most;

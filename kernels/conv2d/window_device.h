@@ -23,11 +23,4 @@ struct WindowGrad {
 void window_grad(const WindowGrad& a, const Window& window, const DeviceContext& context);
 int64_t window_grad_workspace(const WindowGrad& a, const Window& window, const DeviceInfo& info);
 
-/// One pass over dy: `masked`, if not null, becomes dy where `mask` is positive and 0 elsewhere, packed; dbias, if present, the sums of
-/// that over all positions (float32). Without a mask all of dy counts. Parts of the sums are added in an order that depends on the shape
-/// only.
-void mask_and_sum(const char* name, const Tensor& dy, const Tensor& mask, void* masked, const Tensor& dbias, bool accumulate,
-                  const DeviceContext& context);
-int64_t mask_and_sum_workspace(const Tensor& dy, const Tensor& dbias);
-
 }  // namespace theia::THEIA_DEVICE

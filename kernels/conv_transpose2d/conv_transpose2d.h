@@ -11,7 +11,7 @@ namespace theia {
 struct ConvTranspose2dArgs {
   Tensor x;       // [B,H,W,I]; the channels packed, the rest strided at will
   Tensor w;       // [O,kh,kw,I]: the output channel first, as in conv2d, taps not flipped
-  Tensor packed;  // optional: w as panels, made by the op `pack` (use forward); w's values are then not read
+  Tensor packed;  // optional: w as panels, made by the op `pack` (use forward); w is then not read. CPU only
   Tensor bias;    // [O]
   Tensor y;       // [B,OH,OW,O], OH = (H − 1)·stride − 2·padding + kh + output_padding
   int64_t stride, padding, output_padding;
@@ -33,7 +33,7 @@ inline constexpr Field kConvTranspose2dFields[] = {
 struct ConvTranspose2dGradArgs {
   Tensor x;       // [B,H,W,I] as forward had it; its values are read for dw only
   Tensor w;       // [O,kh,kw,I]; its values are read for dx only
-  Tensor packed;  // optional: w as panels for the input gradient (use backward)
+  Tensor packed;  // optional: w as panels for the input gradient (use backward). CPU only
   Tensor dy;      // [B,OH,OW,O]
   Tensor y;       // [B,OH,OW,O], ReLU only: forward's output, laid out like dy
   Tensor dx;      // [B,H,W,I], optional

@@ -10,6 +10,7 @@
 #include <utility>
 
 #include "kernels/cuda/backend.h"
+#include "kernels/gemm/device/choose.h"
 #include "kernels/cuda/emulated_memory.h"
 #include "kernels/table_device.h"
 
@@ -118,6 +119,7 @@ class Emulator final : public Backend {
   }
 
   double count(const std::string& what) override {
+    if (what.starts_with("gemm ")) return choice_for(what.c_str() + 5, info_);
     Statistics& s = statistics();
     const std::pair<const char*, int64_t*> counts[] = {
         {"launches", &s.launches},

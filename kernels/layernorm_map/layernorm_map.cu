@@ -14,7 +14,7 @@ namespace {
 constexpr int kRunSlices = 8, kShortRunSlices = 2;
 int64_t run_of(int64_t batch, int64_t length) {
   const int64_t runs = batch * ceil_div(length, kRunSlices * kMapSlice);
-  return (runs >= 512 ? kRunSlices : kShortRunSlices) * kMapSlice;
+  return (runs >= 256 ? kRunSlices : kShortRunSlices) * kMapSlice;
 }
 
 struct Runs {

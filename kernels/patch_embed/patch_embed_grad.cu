@@ -109,7 +109,7 @@ void patch_embed_grad(const PatchEmbedGradArgs& a, const DeviceContext& context)
   const BatchSums& s = p.sums;
   const int64_t threads = (s.tokens - s.first + 1) * ceil_div(s.width, 4);
   launch("patch_embed_grad", batch_sums, dim3(static_cast<unsigned>(ceil_div(threads, kThreads))), dim3(kThreads), 0, context, s);
-  sum_rows("patch_embed_grad", s.sums, s.patches, s.width, s.width, a.dbias.ptr<float>(), s.accumulate, context);
+  add_up_rows("patch_embed_grad", s.sums, s.patches, s.width, s.width, a.dbias.ptr<float>(), s.accumulate, context);
   DeviceContext rest = context;
   rest.workspace += p.taken, rest.workspace_bytes -= p.taken;
   gemm("patch_embed_grad", p.dw, rest);

@@ -7,7 +7,7 @@ namespace theia::simt {
 namespace {
 
 /// Whether this lane's operation can ever happen: none of its lanes may be gone, at a barrier, or waiting for this lane elsewhere.
-void check_new(Engine& e, const Thread& t, const WarpOp& op, unsigned mask, Site site) {
+void check(Engine& e, const Thread& t, const WarpOp& op, unsigned mask, Site site, const Meeting* own) {
   Warp& w = *t.warp;
   if (!(mask & t.bit))
     e.stop(t, site, "the mask %08x of %s does not name the thread itself, lane %d", mask, op.name, std::countr_zero(t.bit));
@@ -19,7 +19,7 @@ void check_new(Engine& e, const Thread& t, const WarpOp& op, unsigned mask, Site
     e.stop(t, site, "%s waits for thread %s, which waits at a barrier, %s", op.name, name_of(lane(w, bad).thread), name_of(e.barrier_site));
   for (int i = 0; i < w.meetings_count; ++i) {
     const Meeting& m = w.meetings[i];
-    if ((m.mask & t.bit) && (m.arrived & mask))
+    if (&m != own && (m.mask & t.bit) && (m.arrived & mask))
       e.stop(t, site, "the thread waits in %s (mask %08x), but thread %s waits for it in %s (mask %08x) at %s", op.name, mask,
              name_of(lane(w, m.arrived & mask).thread), m.op->name, m.mask, name_of(m.site));
   }
@@ -35,11 +35,13 @@ void collective(const WarpOp& op, unsigned mask, void* operand, Site site) {
   while (at < w.meetings_count && w.meetings[at].mask != mask) ++at;
   Meeting& m = w.meetings[at];
   if (at == w.meetings_count) {
-    if (((w.gone | w.at_barrier | ~w.exist) & mask) || !(mask & t.bit) || at > 0) check_new(e, t, op, mask, site);
+    if (((w.gone | w.at_barrier | ~w.exist) & mask) || !(mask & t.bit) || at > 0) check(e, t, op, mask, site, nullptr);
     w.meetings_count += 1;
     m = {&op, site, mask, 0};
   } else if (m.op != &op || !same(m.site, site) || !(mask & t.bit)) {
-    check_new(e, t, op, mask, site);
+    check(e, t, op, mask, site, nullptr);
+  } else if (w.meetings_count > 1) {
+    check(e, t, op, mask, site, &m);
   }
   Tokens& tokens = w.tokens[std::countr_zero(mask)];
   char* const token = &tokens.token[tokens.turn];

@@ -1,6 +1,6 @@
 import { TheiaError } from '../errors.js';
-import { Tensor, countOf } from '../tensor/index.js';
-import type { DType } from '../tensor/index.js';
+import { Tensor, countOf, dispatch } from '../tensor/index.js';
+import type { DType, Device } from '../tensor/index.js';
 import { fromFile, toFile } from './layout.js';
 import type { FileLayout } from './layout.js';
 import { Parameter } from './parameter.js';
@@ -39,10 +39,21 @@ export interface Segment extends SegmentSpec {
 
 const ALIGN = 16; // float32 elements: 64 bytes
 
+export interface ArenaOptions {
+  /** also holds gradients */
+  training: boolean;
+  /** float64 only for gradient checks and reference runs */
+  dtype?: DType;
+  device?: Device;
+  /** what products and activations are computed in; bfloat16 keeps a copy of the values in it. Default: dtype */
+  compute?: DType;
+}
+
 /**
  * All parameters of a model in one float32 tensor; gradients and the two moments of AdamW in tensors of the same layout.
  * Order: all parameters with weight decay, then all without; inside each group model order. Parameters start at 64 bytes; the segments of
- * one parameter are adjacent, so that [3D,D] of query, key and value is a view.
+ * one parameter are adjacent, so that [3D,D] of query, key and value is a view. Where the model computes in bfloat16, a copy of the values
+ * in it has the same layout: a cache of what matrix products read, written by AdamW along with the values, and made anew by refresh().
  */
 export class Arena {
   /** Raised whenever values change; packed weights carry the version they were made from. */
@@ -50,16 +61,19 @@ export class Arena {
   private closed = false;
   readonly values: Tensor;
   readonly gradients: Tensor | undefined;
+  readonly compute: DType;
+  /** the values in `compute`, if that is another type */
+  readonly weights: Tensor | undefined;
+  /** the version that `weights` was made from */
+  private weightsVersion = 0;
   readonly segments: readonly Segment[];
   readonly parameters: ReadonlyMap<string, Parameter>;
   private readonly byKey: ReadonlyMap<string, Segment>;
 
-  /**
-   * @param training also holds gradients
-   * @param dtype float64 only for gradient checks and reference runs
-   */
-  constructor(specs: readonly ParameterSpec[], options: { training: boolean; dtype?: DType }) {
+  constructor(specs: readonly ParameterSpec[], options: ArenaOptions) {
     const dtype = options.dtype ?? 'float32';
+    const device = options.device ?? 'cpu';
+    this.compute = options.compute ?? dtype;
     const ordered = [...specs.filter((s) => s.decay), ...specs.filter((s) => !s.decay)];
     const places: number[] = [];
     let length = 0;
@@ -73,8 +87,9 @@ export class Arena {
         );
       length = Math.ceil((length + inside) / ALIGN) * ALIGN;
     }
-    this.values = Tensor.zeros([length], dtype).retainOnly();
-    this.gradients = options.training ? Tensor.zeros([length], dtype).retainOnly() : undefined;
+    this.values = Tensor.zeros([length], dtype, device).retainOnly();
+    this.gradients = options.training ? Tensor.zeros([length], dtype, device).retainOnly() : undefined;
+    this.weights = this.compute === dtype ? undefined : Tensor.zeros([length], this.compute, device).retainOnly();
     const segments: Segment[] = [];
     const parameters = new Map<string, Parameter>();
     ordered.forEach((spec, i) => {
@@ -85,7 +100,13 @@ export class Arena {
         flat.dispose();
         return result;
       };
-      const parameter = new Parameter(spec.name, shaped(this.values), this.gradients && shaped(this.gradients), this);
+      const parameter = new Parameter(
+        spec.name,
+        shaped(this.values),
+        this.gradients && shaped(this.gradients),
+        this,
+        this.weights && shaped(this.weights),
+      );
       parameters.set(spec.name, parameter);
       let offset = places[i]!;
       for (const s of spec.segments) {
@@ -110,7 +131,23 @@ export class Arena {
 
   /** Inference: from now on values are not to change, and plans do not repack weights. load() and initialise() throw ERR_AUTOGRAD. */
   seal(): void {
+    this.refresh();
     this.closed = true;
+  }
+
+  /** Brings the weights' copy up to date; does nothing where it is, or where there is none. */
+  refresh(): void {
+    if (!this.weights || this.weightsVersion === this.version) return;
+    dispatch('copy', { src: this.values, dst: this.weights, accumulate: 0 });
+    this.weightsVersion = this.version;
+  }
+
+  /** An optimiser's step wrote the values, and the weights' copy with them. */
+  stepped(): void {
+    const fresh = this.weightsVersion === this.version;
+    this.version += 1;
+    // A copy that was stale before is stale still: a step writes only the segments that got a gradient.
+    if (fresh) this.weightsVersion = this.version;
   }
 
   segment(key: string): Segment | undefined {
@@ -162,6 +199,7 @@ export class Arena {
     for (const p of this.parameters.values()) p.dispose();
     this.values.dispose();
     this.gradients?.dispose();
+    this.weights?.dispose();
   }
 
   private checkOpen(): void {

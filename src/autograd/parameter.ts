@@ -1,10 +1,15 @@
 import { TheiaError } from '../errors.js';
 import { Tensor, dispatch } from '../tensor/index.js';
+import type { DType } from '../tensor/index.js';
 import { recordingCount } from '../tensor/plan.js';
 
 /** Something whose values change as a whole and say so: the arena. */
 export interface Versioned {
   version: number;
+  /** what products and activations are computed in, if not the type of the values */
+  readonly compute?: DType;
+  /** brings the weights' copy in `compute` up to date */
+  refresh?(): void;
   /** true: the values never change again, so that a plan need not repack on replay */
   sealed?: boolean;
 }
@@ -34,7 +39,21 @@ export class Parameter {
     readonly value: Tensor,
     readonly gradientView: Tensor | undefined,
     private readonly owner: Versioned,
+    /** the same place in the weights' copy, where the arena keeps one */
+    private readonly copy?: Tensor,
   ) {}
+
+  /** What products and activations are computed in: bfloat16, or the type of the values. */
+  get compute(): DType {
+    return this.owner.compute ?? this.value.dtype;
+  }
+
+  /** The weight as matrix products read it: the copy in `compute`, or the values themselves. */
+  get operand(): Tensor {
+    if (!this.copy) return this.value;
+    this.owner.refresh?.();
+    return this.copy;
+  }
 
   get shape(): readonly number[] {
     return this.value.shape;
@@ -69,10 +88,11 @@ export class Parameter {
 
   /**
    * The weight as GEMM panels; made anew when the arena's version changed. While a plan is recorded they are always made anew once, because
-   * a replay must repack what the optimiser changed; panels of a sealed arena stay as they are. Undefined for weights in float64 (the reference kernels read the weight itself).
+   * a replay must repack what the optimiser changed; panels of a sealed arena stay as they are. Undefined for weights in float64 (the reference kernels read the weight itself) and on devices
+   * other than the CPU, whose kernels read weights as they are.
    */
   packed(use: PackUse): Tensor | undefined {
-    if (this.value.dtype !== 'float32') return undefined;
+    if (this.value.dtype !== 'float32' || this.value.device !== 'cpu') return undefined;
     const found = this.panels.get(use);
     const { version, sealed } = this.owner;
     if (found && found.version === version && (sealed || found.recording === recordingCount())) return found.tensor;
@@ -89,6 +109,7 @@ export class Parameter {
     for (const p of this.panels.values()) p.tensor.dispose();
     this.panels.clear();
     this.value.dispose();
+    this.copy?.dispose();
     this.gradientView?.dispose();
   }
 }

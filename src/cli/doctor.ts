@@ -2,7 +2,7 @@ import { readFileSync } from 'node:fs';
 import { availableParallelism, cpus, totalmem } from 'node:os';
 import { TheiaError } from '../errors.js';
 import { addon, addonPath } from '../native/load.js';
-import { cudaDevices, resolveModelDevice } from '../tensor/device.js';
+import { cudaDevices, resolveDevice } from '../tensor/device.js';
 import type { CudaDevice } from '../tensor/device.js';
 import type { Verb } from './verb.js';
 
@@ -109,7 +109,7 @@ function mend(cuda: DoctorReport['cuda']): string | undefined {
 export async function examine(): Promise<DoctorReport> {
   const found = describeAddon();
   let why = '';
-  const auto = found.loaded ? { device: resolveModelDevice('auto', (line) => (why = line)), why } : null;
+  const auto = found.loaded ? { device: resolveDevice('auto', (line) => (why = line)), why } : null;
   const cuda = describeCuda(found.loaded);
   const simt = describeSimt(found.loaded);
   const bun = process.versions['bun'];

@@ -4,7 +4,7 @@ import type { ImageSource } from '../data/image-source.js';
 import type { Encoder, EncoderOutput } from '../encoder/index.js';
 import type { SafetensorsSink } from '../formats/index.js';
 import type { Args } from './args.js';
-import { DEVICE_OPTIONS, checkDType, deviceOf } from './device.js';
+import { DEVICE_OPTIONS, deviceOf, dtypeOf } from './device.js';
 import { printable } from './printable.js';
 import { onStop, signalExitCode } from './signals.js';
 import type { StopSignal } from './signals.js';
@@ -99,7 +99,7 @@ class Run {
 
 async function prepare(args: Args): Promise<Work> {
   const device = deviceOf(args);
-  const dtype = checkDType(args);
+  const dtype = dtypeOf(args, device);
   const batch = args.number('batch', { min: 1, max: 4096, integer: true }) ?? DEFAULT_BATCH;
   const reduce = args.choice('reduce', REDUCE) ?? 'none';
   const config = args.string('config');

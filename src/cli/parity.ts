@@ -7,7 +7,7 @@ import type { ParityRow, Tolerances } from '../parity/compare.js';
 import type { ParityPlan, ParityTarget } from '../parity/run.js';
 import type { Theia } from '../models/theia.js';
 import type { Args } from './args.js';
-import { DEVICE_OPTIONS, checkDType, deviceOf } from './device.js';
+import { DEVICE_OPTIONS, deviceOf, dtypeOf } from './device.js';
 import { printable } from './printable.js';
 import type { Verb } from './verb.js';
 
@@ -117,12 +117,16 @@ async function loadModel(args: Args, names: readonly string[]): Promise<Theia> {
   const { loadTheia } = await import('../models/checkpoint.js');
   const { needsGradients } = await import('../parity/run.js');
   const config = args.string('config');
-  return loadTheia(args.need('weights'), { training: names.some(needsGradients), ...(config === undefined ? {} : { config }) });
+  const device = deviceOf(args);
+  return loadTheia(args.need('weights'), {
+    training: names.some(needsGradients),
+    device,
+    compute: dtypeOf(args, device),
+    ...(config === undefined ? {} : { config }),
+  });
 }
 
 async function run(args: Args): Promise<number> {
-  deviceOf(args);
-  checkDType(args);
   const tolerances = await tolerancesOf(args);
   const { SafetensorsFile } = await import('../formats/index.js');
   const { judge, measure } = await import('../parity/compare.js');

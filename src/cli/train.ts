@@ -20,7 +20,7 @@ async function run(args: Args): Promise<number> {
   const { diffForResume, loadConfig } = await import('../train/config.js');
   const { resolveResume } = await import('../train/checkpoint-dir.js');
   const { readRunConfig } = await import('../train/checkpoint.js');
-  const { resolveModelDevice } = await import('../tensor/device.js');
+  const { resolveDevice } = await import('../tensor/device.js');
   const { Progress } = await import('./progress.js');
 
   const set = [...args.list('set')];
@@ -53,8 +53,7 @@ async function run(args: Args): Promise<number> {
       throw new TheiaError('ERR_ARGS', '--resume: this checkpoint lies in no run folder; expected --config beside it');
     config = loadConfig({ ...(file === undefined ? {} : { file }), set });
   }
-  if (config.dtype !== 'float32') throw new TheiaError('ERR_UNSUPPORTED', `dtype ${config.dtype} is not in this build; expected float32`);
-  resolveModelDevice(config.device, (line) => process.stderr.write(`${line}\n`));
+  resolveDevice(config.device, (line) => process.stderr.write(`${line}\n`));
 
   if (args.flag('dry-run')) {
     const { dryRun } = await import('../train/dry-run.js');

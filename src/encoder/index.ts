@@ -6,7 +6,8 @@ import { REDUCE_METHODS } from '../models/theia.js';
 import type { Normalisation, ReduceMethod, Theia } from '../models/theia.js';
 import { preprocess } from '../ops/preprocess.js';
 import type { ResizeFilter } from '../ops/preprocess.js';
-import { Plan, Tensor, resolveModelDevice, threads as setThreads, tidy } from '../tensor/index.js';
+import { asFloat32 } from '../ops/view.js';
+import { Plan, Tensor, resolveDevice, threads as setThreads, tidy, writeLater } from '../tensor/index.js';
 import type { Device } from '../tensor/index.js';
 import { checkFrame, isPlain, toRgb } from './frame.js';
 import type { Frame } from './frame.js';
@@ -21,9 +22,10 @@ export type { ErrorCode } from '../errors.js';
 export interface EncoderOptions {
   /** model config JSON; what the tensors tell is not needed */
   config?: string;
-  /** auto (default) or cpu */
+  /** auto (default), cpu, cuda, cuda:N or simt (the GPU kernels on the CPU, for checking) */
   device?: string;
-  dtype?: 'float32';
+  /** what is computed in; bfloat16 on cuda and simt. Results are float32 */
+  dtype?: EncoderDType;
   /** per-channel mean and standard deviation of bytes / 255; default 0.5 */
   normalisation?: Normalisation;
   /** threads of the whole process; 0 = what the machine gives */
@@ -33,6 +35,8 @@ export interface EncoderOptions {
   /** Pillow's filter for that; default bilinear, as the published models have it */
   filter?: ResizeFilter;
 }
+
+export type EncoderDType = 'float32' | 'bfloat16';
 
 /** What to compute of frames. */
 export interface EncoderRequest {
@@ -94,12 +98,18 @@ export class Encoder {
    * @throws ERR_FILE, ERR_CORRUPT, ERR_CONFIG about the files, ERR_UNSUPPORTED for a device or dtype that is not built
    */
   static async load(path: string, options: EncoderOptions = {}): Promise<Encoder> {
-    const device = resolveModelDevice(options.device ?? 'auto');
+    const device = resolveDevice(options.device ?? 'auto');
     const dtype: string = options.dtype ?? 'float32';
-    if (dtype !== 'float32') throw new TheiaError('ERR_UNSUPPORTED', `dtype ${dtype} is not in this build; expected float32`);
+    if (dtype !== 'float32' && dtype !== 'bfloat16')
+      throw new TheiaError('ERR_UNSUPPORTED', `dtype ${dtype} is not in this build; expected float32 or bfloat16`);
     if (options.threads !== undefined) setThreads(options.threads);
     const { config, normalisation } = options;
-    const model = loadTheia(path, { ...(config === undefined ? {} : { config }), ...(normalisation ? { normalisation } : {}) });
+    const model = loadTheia(path, {
+      device,
+      compute: dtype,
+      ...(config === undefined ? {} : { config }),
+      ...(normalisation ? { normalisation } : {}),
+    });
     model.arena.seal();
     return new Encoder(model, modelLabel(path), device, options.resize ?? true, options.filter ?? 'bilinear');
   }
@@ -113,8 +123,8 @@ export class Encoder {
     return this.live().teachers;
   }
 
-  get dtype(): 'float32' {
-    return 'float32';
+  get dtype(): EncoderDType {
+    return this.live().arena.compute as EncoderDType;
   }
 
   /**
@@ -234,7 +244,7 @@ export class Encoder {
 
   private prepare(key: string, { batch, height, width }: Signature): Prepared {
     const prepared: Prepared = {
-      pixels: Tensor.empty([batch, height, width, 3], 'uint8').retainOnly(),
+      pixels: Tensor.empty([batch, height, width, 3], 'uint8', this.device).retainOnly(),
       staging: undefined,
       plan: undefined,
     };
@@ -253,7 +263,7 @@ export class Encoder {
     const [first] = frames as [Frame];
     if (frames.length === 1 && isPlain(first, strides[0]!)) {
       const { data, width, height } = first;
-      pixels.write(new Uint8Array(data.buffer, data.byteOffset, width * height * 3));
+      writeLater(pixels, new Uint8Array(data.buffer, data.byteOffset, width * height * 3));
       return;
     }
     prepared.staging ??= new Uint8Array(pixels.size);
@@ -268,7 +278,7 @@ export class Encoder {
       const side = this.model.config.image;
       place.set(resizeImage({ data: rgb, width, height, channels: 3 }, side, side, this.filter).data);
     });
-    pixels.write(staging);
+    writeLater(pixels, staging);
   }
 
   private forward(pixels: Tensor, { reduce, teachers, hidden: wantHidden }: Signature): Map<string, Tensor> {
@@ -278,8 +288,8 @@ export class Encoder {
       const fits = pixels.shape[1] === image && pixels.shape[2] === image;
       const { tokens, hidden } = model.encode(fits ? pixels : preprocess(pixels, image, image, this.filter), wantHidden);
       const out = new Map<string, Tensor>();
-      if (reduce !== false) out.set('tokens', model.represent(tokens, reduce));
-      if (teachers.length > 0) for (const [name, t] of model.predict(tokens, teachers)) out.set(`pred/${name}`, t);
+      if (reduce !== false) out.set('tokens', asFloat32(model.represent(tokens, reduce)));
+      if (teachers.length > 0) for (const [name, t] of model.predict(tokens, teachers)) out.set(`pred/${name}`, asFloat32(t));
       hidden.forEach((t, i) => out.set(`hidden/${i}`, t));
       return out;
     });

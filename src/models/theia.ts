@@ -5,7 +5,7 @@ import { byteTable } from '../ops/preprocess.js';
 import { reduce } from '../ops/reduce.js';
 import { packed, tokenMap, reshape } from '../ops/view.js';
 import { Tensor, tidy } from '../tensor/index.js';
-import type { DType } from '../tensor/index.js';
+import type { DType, Device } from '../tensor/index.js';
 import type { ModelConfig } from './config.js';
 import { initialisers } from './init.js';
 import { Translators, translatorParameters } from './translators.js';
@@ -25,8 +25,11 @@ export interface Normalisation {
 export interface TheiaOptions {
   /** holds gradients */
   training?: boolean;
-  /** float64 for reference runs; default float32 */
+  /** of the values: float64 for reference runs; default float32 */
   dtype?: DType;
+  device?: Device;
+  /** what products and activations are computed in: bfloat16 on cuda and simt; default `dtype` */
+  compute?: DType;
   normalisation?: Normalisation;
   /** initial values are a pure function of it */
   seed?: number;
@@ -49,13 +52,22 @@ export class Theia {
     const init = initialisers(options.seed ?? 0);
     const specs = [...vitParameters(config, init), ...translatorParameters(config, init)];
     const dtype = options.dtype ?? 'float32';
-    this.arena = new Arena(specs, { training: options.training ?? false, dtype });
+    const device = options.device ?? 'cpu';
+    const compute = options.compute ?? dtype;
+    if (compute === 'bfloat16' && device === 'cpu')
+      throw new TheiaError('ERR_UNSUPPORTED', 'expected dtype float32 on the CPU, got bfloat16', { hint: 'bfloat16 needs device cuda' });
+    this.arena = new Arena(specs, { training: options.training ?? false, dtype, device, compute });
     if (options.initialise ?? true) this.arena.initialise();
     this.vit = new Vit(this.arena, config);
     this.translators = new Translators(this.arena, config);
     const { mean, std } = options.normalisation ?? { mean: [0.5, 0.5, 0.5], std: [0.5, 0.5, 0.5] };
     const table = byteTable(mean, std);
-    this.table = Tensor.from(dtype === 'float64' ? Float64Array.from(table) : table).retainOnly();
+    this.table = Tensor.from(dtype === 'float64' ? Float64Array.from(table) : table, undefined, dtype, device).retainOnly();
+  }
+
+  /** Where the model lives. */
+  get device(): Device {
+    return this.arena.values.device;
   }
 
   /** Names of the teachers that the model has translators for. */

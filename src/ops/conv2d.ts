@@ -30,15 +30,16 @@ export function conv2d(x: Tensor, w: Parameter, options: Conv2dOptions = {}): Te
   const y = Tensor.empty(
     [batch, Math.floor((h + 2 * padding - kh) / stride) + 1, Math.floor((v + 2 * padding - kw) / stride) + 1, out],
     x.dtype,
+    x.device,
   );
-  dispatch('conv2d', { x, w: w.value, packed: w.packed('forward'), bias: bias?.value, residual, y, stride, padding, activation });
+  dispatch('conv2d', { x, w: w.operand, packed: w.packed('forward'), bias: bias?.value, residual, y, stride, padding, activation });
   const tape = activeTape();
   if (!tape || !(tape.reaches(x) || w.wantsGradient)) return y;
 
   const masks = activation === 'relu' && !options.maskedBehind;
   tape.record([y], [x, masks ? y : undefined], (gradients, [x_, y_]) => {
     const dy = gradients.of(y)!;
-    const dx = tape.reaches(x) ? Tensor.empty(x.shape, x.dtype) : undefined;
+    const dx = tape.reaches(x) ? Tensor.empty(x.shape, x.dtype, x.device) : undefined;
     const dw = w.wantsGradient ? w.gradient() : undefined;
     const dbias = bias?.wantsGradient ? bias.gradient() : undefined;
     if (dw && dbias && dw.accumulate !== dbias.accumulate)
@@ -46,7 +47,7 @@ export function conv2d(x: Tensor, w: Parameter, options: Conv2dOptions = {}): Te
     if (residual && tape.reaches(residual)) throw new TheiaError('ERR_UNSUPPORTED', 'conv2d: the gradient of a residual is not built');
     dispatch('conv2d_grad', {
       x: x_!,
-      w: w.value,
+      w: w.operand,
       packed: dx && w.packed('backward'),
       dy,
       y: y_,

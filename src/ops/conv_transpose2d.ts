@@ -28,10 +28,10 @@ export function convTranspose2d(x: Tensor, w: Parameter, options: ConvTranspose2
   const [batch, h, v] = x.shape as [number, number, number, number];
   const [out, kh, kw] = w.shape as [number, number, number, number];
   const length = (side: number, kernel: number): number => (side - 1) * stride - 2 * padding + kernel + output_padding;
-  const y = Tensor.empty([batch, length(h, kh), length(v, kw), out], x.dtype);
+  const y = Tensor.empty([batch, length(h, kh), length(v, kw), out], x.dtype, x.device);
   dispatch('conv_transpose2d', {
     x,
-    w: w.value,
+    w: w.operand,
     packed: w.packed('forward'),
     bias: bias?.value,
     y,
@@ -45,14 +45,14 @@ export function convTranspose2d(x: Tensor, w: Parameter, options: ConvTranspose2
 
   const masks = activation === 'relu' && !options.maskedBehind;
   tape.record([y], [x, masks ? y : undefined], (gradients, [x_, y_]) => {
-    const dx = tape.reaches(x) ? Tensor.empty(x.shape, x.dtype) : undefined;
+    const dx = tape.reaches(x) ? Tensor.empty(x.shape, x.dtype, x.device) : undefined;
     const dw = w.wantsGradient ? w.gradient() : undefined;
     const dbias = bias?.wantsGradient ? bias.gradient() : undefined;
     if (dw && dbias && dw.accumulate !== dbias.accumulate)
       throw new TheiaError('ERR_AUTOGRAD', `conv_transpose2d: ${w.name} and ${bias!.name} are shared differently`);
     dispatch('conv_transpose2d_grad', {
       x: x_!,
-      w: w.value,
+      w: w.operand,
       packed: dx && w.packed('backward'),
       dy: gradients.of(y)!,
       y: y_,

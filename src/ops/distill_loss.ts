@@ -1,5 +1,5 @@
 import { activeTape } from '../autograd/tape.js';
-import { Tensor, dispatch } from '../tensor/index.js';
+import { Tensor, dispatch, sumsOf } from '../tensor/index.js';
 
 export interface DistillTarget {
   /** [B,P,C] raw features of the teacher: bfloat16, float16 or float32 */
@@ -17,9 +17,9 @@ export interface DistillTarget {
  * @returns [3] cos, l1, mse
  */
 export function distillLoss(p: Tensor, target: DistillTarget, weights: Tensor): Tensor {
-  const terms = Tensor.empty([3], p.dtype === 'float64' ? 'float64' : 'float32');
+  const terms = Tensor.empty([3], sumsOf(p.dtype), p.device);
   const maps = (t: Tensor): Tensor => (t.rank === 3 ? t : t.reshape([t.shape[0]!, 1, t.shape[1]!]));
-  const stats = Tensor.empty([p.shape[0]!, 3], 'float64');
+  const stats = Tensor.empty([p.shape[0]!, 3], 'float64', p.device);
   const { features, mean, std } = target;
   dispatch('distill_loss', { p: maps(p), t: maps(features), mean, std, terms, stats });
   const tape = activeTape();

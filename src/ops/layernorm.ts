@@ -5,6 +5,7 @@ import { Tensor, countOf, dispatch } from '../tensor/index.js';
 
 /**
  * LayerNorm over the last axis (kernels/layernorm). Its backward takes over what else flows into x, the residual stream's gradient.
+ * The result has the type that the model computes in (gamma.compute); x may be the float32 residual stream.
  * @param x [..., D], packed
  * @param gamma [D]
  * @param beta [D]
@@ -15,9 +16,9 @@ export function layernorm(x: Tensor, gamma: Parameter, beta: Parameter, eps: num
   const flat = (t: Tensor): Tensor => (t.rank === 2 ? t : t.reshape([rows, width]));
   const tape = activeTape();
   const trains = tape !== undefined && (tape.reaches(x) || gamma.wantsGradient);
-  const mean = trains ? Tensor.empty([rows], x.dtype) : undefined;
-  const rstd = trains ? Tensor.empty([rows], x.dtype) : undefined;
-  const y = Tensor.empty(x.shape, x.dtype);
+  const mean = trains ? Tensor.empty([rows], gamma.value.dtype, x.device) : undefined;
+  const rstd = trains ? Tensor.empty([rows], gamma.value.dtype, x.device) : undefined;
+  const y = Tensor.empty(x.shape, gamma.compute, x.device);
   dispatch('layernorm', { x: flat(x), gamma: gamma.value, beta: beta.value, y: flat(y), mean, rstd, eps });
   if (!trains) return y;
 
@@ -27,7 +28,7 @@ export function layernorm(x: Tensor, gamma: Parameter, beta: Parameter, eps: num
     if (dgamma && dbeta && dgamma.accumulate !== dbeta.accumulate)
       throw new TheiaError('ERR_AUTOGRAD', `layernorm: ${gamma.name} and ${beta.name} are shared differently`);
     const before = gradients.take(x);
-    const dx = before?.exclusive && before.packed ? before : Tensor.empty(x.shape, x.dtype);
+    const dx = before?.exclusive && before.packed ? before : Tensor.empty(x.shape, x.dtype, x.device);
     dispatch('layernorm_grad', {
       x: flat(x_!),
       gamma: gamma.value,

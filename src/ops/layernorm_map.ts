@@ -20,9 +20,9 @@ export function layernormMap(x: Tensor, gamma: Parameter, beta: Parameter, eps: 
     );
   const tape = activeTape();
   const trains = tape !== undefined && (tape.reaches(x) || gamma.wantsGradient);
-  const mean = trains ? Tensor.empty([batch], x.dtype) : undefined;
-  const rstd = trains ? Tensor.empty([batch], x.dtype) : undefined;
-  const y = Tensor.empty(x.shape, x.dtype);
+  const mean = trains ? Tensor.empty([batch], gamma.value.dtype, x.device) : undefined;
+  const rstd = trains ? Tensor.empty([batch], gamma.value.dtype, x.device) : undefined;
+  const y = Tensor.empty(x.shape, gamma.compute, x.device);
   const flat = (t: Tensor): Tensor => t.reshape([batch, length]);
   const line = (t: Tensor): Tensor => t.reshape([length]);
   dispatch('layernorm_map', { x: flat(x), gamma: line(gamma.value), beta: line(beta.value), y: flat(y), mean, rstd, eps });
@@ -33,7 +33,7 @@ export function layernormMap(x: Tensor, gamma: Parameter, beta: Parameter, eps: 
     const dbeta = beta.wantsGradient ? beta.gradient() : undefined;
     if (dgamma && dbeta && dgamma.accumulate !== dbeta.accumulate)
       throw new TheiaError('ERR_AUTOGRAD', `layernorm_map: ${gamma.name} and ${beta.name} are shared differently`);
-    const dx = Tensor.empty(x.shape, x.dtype);
+    const dx = Tensor.empty(x.shape, x.dtype, x.device);
     dispatch('layernorm_map_grad', {
       x: flat(x_!),
       gamma: line(gamma.value),

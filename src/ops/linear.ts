@@ -13,9 +13,9 @@ export interface LinearOptions {
 
 /**
  * act(x · wᵀ + bias) + residual (kernels/linear).
- * @param x [..., K]; leading dimensions are rows. Rows may be strided if x is [M,K]
+ * @param x [..., K] of the type that w is multiplied in; leading dimensions are rows. Rows may be strided if x is [M,K]
  * @param w [N,K]
- * @returns [..., N]
+ * @returns [..., N] of the residual's type if there is one, else of x's
  */
 export function linear(x: Tensor, w: Parameter, options: LinearOptions = {}): Tensor {
   const { bias, residual } = options;
@@ -29,11 +29,11 @@ export function linear(x: Tensor, w: Parameter, options: LinearOptions = {}): Te
 
   const tape = activeTape();
   const trains = tape !== undefined && (tape.reaches(x) || w.wantsGradient);
-  const y = Tensor.empty([...lead, n], x.dtype);
-  const slope = trains && activation === 'gelu' ? Tensor.empty([rows, n], x.dtype) : undefined;
+  const y = Tensor.empty([...lead, n], residual?.dtype ?? x.dtype, x.device);
+  const slope = trains && activation === 'gelu' ? Tensor.empty([rows, n], x.dtype, x.device) : undefined;
   dispatch('linear', {
     x: flat(x, k),
-    w: w.value,
+    w: w.operand,
     packed: w.packed('forward'),
     bias: bias?.value,
     residual: residual && flat(residual, n),
@@ -47,14 +47,14 @@ export function linear(x: Tensor, w: Parameter, options: LinearOptions = {}): Te
 
   tape.record([y], [x, activation === 'relu' ? y : undefined, slope], (gradients, [x_, y_, slope_]) => {
     const dy = gradients.of(y)!;
-    const dx = tape.reaches(x) ? Tensor.empty(x.shape, x.dtype) : undefined;
+    const dx = tape.reaches(x) ? Tensor.empty(x.shape, x.dtype, x.device) : undefined;
     const dw = w.wantsGradient ? w.gradient() : undefined;
     const db = bias?.wantsGradient ? bias.gradient() : undefined;
     if (dw && db && dw.accumulate !== db.accumulate)
       throw new TheiaError('ERR_AUTOGRAD', `linear: ${w.name} and ${bias!.name} are shared differently`);
     dispatch('linear_grad', {
       x: flat(x_!, k),
-      w: w.value,
+      w: w.operand,
       packed: dx && w.packed('backward'),
       dy: flat(dy, n),
       y: y_ && flat(y_, n),

@@ -24,13 +24,13 @@ export function maxPool2d(x: Tensor, options: MaxPool2dOptions): Tensor {
     const n = Math.floor((size + 2 * padding - kernel) / stride) + 1;
     return n > 0 && Number.isFinite(n) ? n : 0;
   };
-  const y = Tensor.empty([batch, length(height), length(width), channels], x.dtype);
+  const y = Tensor.empty([batch, length(height), length(width), channels], x.dtype, x.device);
   dispatch('max_pool2d', { x, y, kernel, stride, padding });
   const tape = activeTape();
   if (!tape?.reaches(x)) return y;
 
   tape.record([y], [x], (gradients, [x_]) => {
-    const dx = Tensor.empty(x.shape, x.dtype);
+    const dx = Tensor.empty(x.shape, x.dtype, x.device);
     dispatch('max_pool2d_grad', { x: x_!, dy: gradients.of(y)!, dx, kernel, stride, padding });
     gradients.add(x, dx);
   });

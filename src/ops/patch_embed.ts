@@ -20,18 +20,18 @@ export interface PatchEmbedParameters {
  * Tokens straight from bytes (kernels/patch_embed).
  * @param images [B,H,W,C] uint8, sides multiples of the patch
  * @param table [C·256] from byteTable(): what each byte becomes
- * @returns [B,T,D]: CLS, N patches, registers
+ * @returns [B,T,D]: CLS, N patches, registers. The residual stream: float32, whatever the model computes in
  */
 export function patchEmbed(images: Tensor, table: Tensor, parameters: PatchEmbedParameters): Tensor {
   const { w, bias, positions, cls, registers } = parameters;
   const [width, patch] = w.shape as [number, number];
   const [batch, h, v] = images.shape as [number, number, number];
   const tokens = Math.floor(h / patch) * Math.floor(v / patch) + (cls ? 1 : 0) + (registers?.tokens.shape[0] ?? 0);
-  const y = Tensor.empty([batch, tokens, width], w.value.dtype);
+  const y = Tensor.empty([batch, tokens, width], w.value.dtype, images.device);
   dispatch('patch_embed', {
     images,
     table,
-    w: w.value,
+    w: w.operand,
     packed: w.packed('forward'),
     bias: bias.value,
     positions: positions.value,

@@ -18,7 +18,7 @@ export interface Crop {
  */
 export function preprocess(image: Tensor, height: number, width: number, filter: ResizeFilter, crop?: Crop): Tensor {
   const window = crop ?? { top: 0, left: 0, height, width };
-  const out = Tensor.empty([image.shape[0]!, window.height, window.width, image.shape[3]!], 'uint8');
+  const out = Tensor.empty([image.shape[0]!, window.height, window.width, image.shape[3]!], 'uint8', image.device);
   dispatch('preprocess', { image, out, filter, height, width, top: window.top, left: window.left });
   return out;
 }

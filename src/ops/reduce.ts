@@ -9,13 +9,13 @@ import { Tensor, dispatch } from '../tensor/index.js';
  */
 export function reduce(x: Tensor, method: 'mean' | 'max' | 'sum'): Tensor {
   if (x.rank !== 3) throw new TheiaError('ERR_SHAPE', `reduce: expected tokens [B,N,D], got [${x.shape.join(',')}]`);
-  const y = Tensor.empty([x.shape[0]!, x.shape[2]!], x.dtype);
+  const y = Tensor.empty([x.shape[0]!, x.shape[2]!], x.dtype, x.device);
   dispatch('reduce', { x, y, kind: method });
   const tape = activeTape();
   if (!tape?.reaches(x)) return y;
 
   tape.record([y], method === 'max' ? [x, y] : [], (gradients, [x_, y_]) => {
-    const dx = Tensor.empty(x.shape, x.dtype);
+    const dx = Tensor.empty(x.shape, x.dtype, x.device);
     dispatch('reduce_grad', { x: x_, y: y_, dy: gradients.of(y)!, dx, kind: method });
     gradients.add(x, dx);
   });

@@ -19,6 +19,14 @@ export function fillZero(t: Tensor): void {
   repeated.dispose();
 }
 
+/** The tensor itself if it is float32, else a float32 copy: what is read on the host. No gradient. */
+export function asFloat32(x: Tensor): Tensor {
+  if (x.dtype === 'float32') return x;
+  const y = Tensor.empty(x.shape, 'float32', x.device);
+  copyInto(y, x);
+  return y;
+}
+
 /** The same elements under another shape. */
 export function reshape(x: Tensor, shape: readonly number[]): Tensor {
   const y = x.reshape(shape);
@@ -43,7 +51,7 @@ export function tokenMap(tokens: Tensor, first: number, side: number): Tensor {
   const tape = activeTape();
   if (tape?.reaches(tokens)) {
     tape.record([y], [], (gradients) => {
-      const dtokens = Tensor.empty([batch, count, width], tokens.dtype);
+      const dtokens = Tensor.empty([batch, count, width], tokens.dtype, tokens.device);
       fillZero(dtokens);
       const part = dtokens.strided(y.shape, [count * width, side * width, width, 1], first * width);
       copyInto(part, gradients.of(y)!);
@@ -56,7 +64,7 @@ export function tokenMap(tokens: Tensor, first: number, side: number): Tensor {
 /** The tensor itself if its elements lie packed, else a packed copy. */
 export function packed(x: Tensor): Tensor {
   if (x.packed) return x;
-  const y = Tensor.empty(x.shape, x.dtype);
+  const y = Tensor.empty(x.shape, x.dtype, x.device);
   copyInto(y, x);
   const tape = activeTape();
   if (tape?.reaches(x)) tape.record([y], [], (gradients) => gradients.add(x, gradients.of(y)!));

@@ -1,7 +1,7 @@
 import type { Arena, Segment } from '../autograd/index.js';
 import { TheiaError } from '../errors.js';
 import { addon } from '../native/load.js';
-import { Tensor, dispatch } from '../tensor/index.js';
+import { Tensor, dispatch, valuesLater, writeLater } from '../tensor/index.js';
 
 export interface AdamWOptions {
   betas?: readonly [number, number];
@@ -42,16 +42,17 @@ export class AdamW {
     this.weightDecay = options.weightDecay ?? 0.01;
     const count = arena.segments.length;
     const total = arena.values.size;
-    this.expAvg = Tensor.zeros([total]).retainOnly();
-    this.expAvgSq = Tensor.zeros([total]).retainOnly();
+    const { device } = arena.values;
+    this.expAvg = Tensor.zeros([total], 'float32', device).retainOnly();
+    this.expAvgSq = Tensor.zeros([total], 'float32', device).retainOnly();
     // One slot a segment: learning rate scales and step counts may differ from segment to segment.
     const rows = arena.segments.flatMap((s, i) => [s.offset, s.length, s.decay ? 1 : 0, i]);
-    this.segments = Tensor.from(BigInt64Array.from(rows, BigInt), [count, 4]).retainOnly();
+    this.segments = Tensor.from(BigInt64Array.from(rows, BigInt), [count, 4], 'int64', device).retainOnly();
     this.slotValues = new Float32Array(count * SLOT);
-    this.slots = Tensor.from(this.slotValues, [count, SLOT]).retainOnly();
-    this.limit = Tensor.zeros([1]).retainOnly();
-    this.norm = Tensor.zeros([1], 'float64').retainOnly();
-    this.clipFactor = Tensor.zeros([1]).retainOnly();
+    this.slots = Tensor.from(this.slotValues, [count, SLOT], 'float32', device).retainOnly();
+    this.limit = Tensor.zeros([1], 'float32', device).retainOnly();
+    this.norm = Tensor.zeros([1], 'float64', device).retainOnly();
+    this.clipFactor = Tensor.zeros([1], 'float32', device).retainOnly();
     this.taken = new Int32Array(count);
   }
 
@@ -74,8 +75,8 @@ export class AdamW {
       this.slotValues[row + 2] = Math.sqrt(1 - power(beta2, t));
       this.slotValues[row + 3] = on ? 1 : 0;
     });
-    this.slots.write(this.slotValues);
-    this.limit.write(Float32Array.of(clip));
+    writeLater(this.slots, this.slotValues.slice());
+    writeLater(this.limit, Float32Array.of(clip));
   }
 
   /** The kernels of a step; may be recorded. Nothing is updated if the gradient norm is not finite. */
@@ -85,6 +86,7 @@ export class AdamW {
     dispatch('grad_norm', { grad, segments, slots, limit, norm, clip_factor: clipFactor });
     dispatch('adamw', {
       param: arena.values,
+      weights: arena.weights,
       grad,
       exp_avg: this.expAvg,
       exp_avg_sq: this.expAvgSq,
@@ -99,16 +101,21 @@ export class AdamW {
 
   /**
    * Ends a step behind run() or its replay.
-   * @returns the gradient norm before clipping
-   * @throws ERR_NONFINITE if it is not finite; no weight was touched then
+   * @returns gives the gradient norm before clipping, and throws ERR_NONFINITE if it is not finite; no weight was touched then. On the
+   *   CPU such a step is thrown here and not counted; elsewhere it is found out when the norm is asked for
    */
-  finish(): number {
-    const norm = (this.norm.data() as Float64Array)[0]!;
-    if (!Number.isFinite(norm))
-      throw new TheiaError('ERR_NONFINITE', `expected a finite gradient norm, got ${norm}; no weight was changed`);
+  finish(): () => number {
+    const read = valuesLater(this.norm);
+    const finite = (): number => {
+      const norm = (read() as Float64Array)[0]!;
+      if (!Number.isFinite(norm))
+        throw new TheiaError('ERR_NONFINITE', `expected a finite gradient norm, got ${norm}; no weight was changed`);
+      return norm;
+    };
+    if (this.norm.device === 'cpu') finite();
     for (let i = 0; i < this.taken.length; i++) if (this.slotValues[i * SLOT + 3] !== 0) this.taken[i]! += 1;
-    this.arena.version += 1;
-    return norm;
+    this.arena.stepped();
+    return finite;
   }
 
   /** Steps that a segment has taken. */

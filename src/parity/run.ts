@@ -165,7 +165,7 @@ function compute(
 ): Computed {
   const shown = new Set(wanted.flatMap((w) => (w.kind === 'pred' ? [w.teacher] : [])));
   const teachers = model.teachers.filter((t) => targets.has(t) || shown.has(t));
-  const pixels = Tensor.from(images.data, images.shape, 'uint8');
+  const pixels = Tensor.from(images.data, images.shape, 'uint8', model.device);
   const predictions = new Map<string, OwnTensor>();
   const forward = () => {
     const { tokens, hidden } = model.encode(
@@ -201,8 +201,9 @@ function loss(model: Theia, teacher: string, p: Tensor, target: ParityTarget): T
       'ERR_SHAPE',
       `target ${teacher}: expected [${p.shape.join(',')}] as the model predicts, got [${target.shape.join(',')}]`,
     );
-  const weights = Tensor.from(Float32Array.from(termWeights(teacher, model.teachers.length, LOSS)));
-  return distillLoss(p, { features: Tensor.from(target.values, p.shape, 'float32') }, weights);
+  const values = Float32Array.from(termWeights(teacher, model.teachers.length, LOSS));
+  const weights = Tensor.from(values, [3], 'float32', model.device);
+  return distillLoss(p, { features: Tensor.from(target.values, p.shape, 'float32', model.device) }, weights);
 }
 
 function termsOf(losses: ReadonlyMap<string, Tensor>): Map<string, LossTerms> {

@@ -84,16 +84,3 @@ function parse(wanted: string): Device {
   if (wanted === 'simt') return wanted;
   throw new TheiaError('ERR_DEVICE', `expected a device of auto, cpu, cuda, cuda:N or simt, got ${JSON.stringify(wanted)}`);
 }
-
-/**
- * Like resolveDevice, for what runs whole models: they run on the CPU only in this build.
- * @throws TheiaError ERR_UNSUPPORTED for another device, ERR_DEVICE for a name that is none
- */
-export function resolveModelDevice(wanted: string, notice?: (line: string) => void): Device {
-  if (wanted === 'auto') notice?.('device auto: cpu (models run on cpu only in this build)');
-  else if (wanted !== 'cpu')
-    throw new TheiaError('ERR_UNSUPPORTED', `device ${parse(wanted)} runs no models in this build; expected cpu or auto`, {
-      hint: 'use --device cpu',
-    });
-  return 'cpu';
-}

@@ -17,6 +17,11 @@ export function dtypeNumber(dtype: DType): number {
   return i;
 }
 
+/** The type of sums, statistics and gradients of parameters beside activations of a type: never narrower than float32. */
+export function sumsOf(dtype: DType): DType {
+  return dtype === 'bfloat16' || dtype === 'float16' ? 'float32' : dtype;
+}
+
 /** What a tensor's values look like in JavaScript. bfloat16 and float16 appear as their bits. */
 export type TypedArray = Float32Array | Float64Array | Uint16Array | Uint8Array | Int32Array | BigInt64Array;
 

@@ -1,11 +1,12 @@
 export { Tensor, countOf, packedStrides } from './tensor.js';
-export { DTYPES, bytesOf } from './dtype.js';
+export { DTYPES, bytesOf, sumsOf } from './dtype.js';
 export type { DType, TypedArray } from './dtype.js';
-export { cudaDevices, resolveDevice, resolveModelDevice } from './device.js';
+export { cudaDevices, resolveDevice } from './device.js';
 export type { CudaDevice, Device } from './device.js';
 export { tidy, keep } from './scope.js';
 export { dispatch, costOf, measureCost } from './dispatch.js';
 export type { Cost } from './dispatch.js';
+export { valuesLater } from './later.js';
 export { Fetch, Plan } from './plan.js';
 export { Transfer, pinnedArray, readLater, writeLater } from './transfer.js';
 export { memory, resetPeakMemory, synchronize, trimMemory, threads } from './memory.js';

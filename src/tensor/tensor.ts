@@ -29,6 +29,8 @@ class Storage {
 export class Tensor {
   /** Tells tensors apart on the tape; views have ids of their own. */
   readonly id = nextId++;
+  /** Where the memory is. Known of a tensor that was disposed of too: backward asks for it. */
+  readonly device: Device;
   private storage: Storage | undefined;
 
   private constructor(
@@ -42,6 +44,7 @@ export class Tensor {
     tracked: boolean,
   ) {
     this.storage = storage;
+    this.device = storage.device;
     storage.refs += 1;
     if (tracked) track(this);
   }
@@ -81,10 +84,6 @@ export class Tensor {
       throw error;
     }
     return t;
-  }
-
-  get device(): Device {
-    return this.live().device;
   }
 
   /** Number of elements. */
@@ -147,8 +146,9 @@ export class Tensor {
     return out;
   }
 
-  /** The values of a float32 tensor. */
+  /** The values of a float32 or bfloat16 tensor as float32, which is exact. */
   float32(): Float32Array {
+    if (this.dtype === 'bfloat16') return widen(this.data() as Uint16Array);
     if (this.dtype !== 'float32') throw new TheiaError('ERR_DTYPE', `expected a float32 tensor, got ${this.dtype}`);
     return this.data() as Float32Array;
   }
@@ -233,6 +233,11 @@ export class Tensor {
 }
 
 let nextId = 1;
+
+/** The bits of bfloat16 as float32: its upper half. */
+function widen(bits: Uint16Array): Float32Array {
+  return new Float32Array(Uint32Array.from(bits, (b) => b << 16).buffer);
+}
 
 function checkShape(shape: readonly number[]): void {
   if (shape.length > 5 || shape.some((s) => !Number.isInteger(s) || s < 0) || countOf(shape) > 2 ** 44)

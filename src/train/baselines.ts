@@ -121,7 +121,7 @@ export function predictBatch(model: Theia, pixels: Uint8Array, images: number, t
   if (pixels.length !== images * side * side * 3)
     throw new TheiaError('ERR_SHAPE', `expected ${images} images of ${side} x ${side} x 3, got ${pixels.length} bytes`);
   return tidy(() => {
-    const input = Tensor.empty([images, side, side, 3], 'uint8');
+    const input = Tensor.empty([images, side, side, 3], 'uint8', model.device);
     input.write(pixels);
     const { tokens } = model.encode(input);
     const parts = (t: Tensor): Float32Array[] => {

@@ -6,7 +6,7 @@ import { Stream } from '../data/order.js';
 import { loadInitialWeights } from '../models/checkpoint.js';
 import { Theia } from '../models/theia.js';
 import { permutation } from '../random.js';
-import { threads } from '../tensor/index.js';
+import { resolveDevice, threads } from '../tensor/index.js';
 import { averageTerms, combineLosses } from './loss.js';
 import type { LossOptions, Losses } from './loss.js';
 import { restoreCheckpoint, saveCheckpoint } from './checkpoint.js';
@@ -21,6 +21,7 @@ import type { StepBatch } from './step.js';
 import { makeLoader, openTrainingData, stepBatch } from './training-data.js';
 import type { TrainingData } from './training-data.js';
 import { Trainer } from './trainer.js';
+import type { PendingStep } from './trainer.js';
 
 export interface RunEvents {
   /** a training or evaluation line was written */
@@ -65,7 +66,10 @@ export function lossOptions(config: TrainConfig): LossOptions {
 export function buildTrainer(config: TrainConfig, data: TrainingData): Trainer {
   const c = modelOf(config);
   const { mean, std } = config.preprocess;
-  const model = new Theia({ ...c, teachers: new Map(data.targets) }, { training: true, seed: config.seed, normalisation: { mean, std } });
+  const model = new Theia(
+    { ...c, teachers: new Map(data.targets) },
+    { training: true, seed: config.seed, normalisation: { mean, std }, device: resolveDevice(config.device), compute: config.dtype },
+  );
   try {
     if (config.model.init !== '') loadInitialWeights(model, config.model.init);
     const t = config.train;
@@ -106,6 +110,10 @@ class Run {
   private wallS = 0;
   private last: MetricsRow | undefined;
   private metrics!: MetricsWriter;
+  /** the step whose result is not fetched yet (not on the CPU, where results are there at once) */
+  private pending: { step: PendingStep; batches: readonly Batch[] } | undefined;
+  /** when the last row was written: a step counts from there, or from its start if that is later */
+  private clock = 0;
 
   constructor(
     private readonly config: TrainConfig,
@@ -161,6 +169,7 @@ class Run {
           saved = trainer.steps;
         }
       }
+      this.flush();
       if (saved !== trainer.steps) this.save();
       return { runDir: this.runDir, steps: trainer.steps, stopped, last: this.last };
     } finally {
@@ -201,21 +210,25 @@ class Run {
       this.events.onNotice?.(`step ${trainer.steps}: no sample left, no update`);
       return;
     }
-    let result;
-    try {
-      result = trainer.step(parts, teachers);
-    } catch (error) {
-      if (!(error instanceof TheiaError) || error.code !== 'ERR_NONFINITE') throw error;
-      const keys = batches.flatMap((b) => b.keys);
-      throw new TheiaError(
-        error.code,
-        `${error.message} (samples ${keys.slice(0, 8).join(', ')}${keys.length > 8 ? ` and ${keys.length - 8} more` : ''})`,
-        {
-          hint: 'the last checkpoint is whole; a smaller train.base_lr or train.grad_clip may help',
-        },
-      );
-    }
-    const seconds = (performance.now() - start) / 1000;
+    const before = this.pending;
+    if (!before) this.clock = start;
+    this.pending = { step: this.about(batches, () => trainer.submit(parts, teachers)), batches };
+    if (before) this.fetch(before);
+    if (trainer.model.device === 'cpu') this.flush();
+  }
+
+  /** Fetches the result of the step under way, if there is one. */
+  private flush(): void {
+    const { pending } = this;
+    this.pending = undefined;
+    if (pending) this.fetch(pending);
+  }
+
+  private fetch({ step, batches }: { step: PendingStep; batches: readonly Batch[] }): void {
+    const result = this.about(batches, () => step.result());
+    const now = performance.now();
+    const seconds = (now - this.clock) / 1000;
+    this.clock = now;
     this.wallS += seconds;
     this.write({
       step: result.step,
@@ -228,6 +241,23 @@ class Run {
     });
   }
 
+  /** Runs fn; a message about values that are not finite names the samples. */
+  private about<T>(batches: readonly Batch[], fn: () => T): T {
+    try {
+      return fn();
+    } catch (error) {
+      if (!(error instanceof TheiaError) || error.code !== 'ERR_NONFINITE') throw error;
+      const keys = batches.flatMap((b) => b.keys);
+      throw new TheiaError(
+        error.code,
+        `${error.message} (samples ${keys.slice(0, 8).join(', ')}${keys.length > 8 ? ` and ${keys.length - 8} more` : ''})`,
+        {
+          hint: 'the last checkpoint is whole; a smaller train.base_lr or train.grad_clip may help',
+        },
+      );
+    }
+  }
+
   private write(row: MetricsRow): void {
     this.metrics.append(row);
     this.last = row;
@@ -235,6 +265,7 @@ class Run {
   }
 
   private async evaluate(): Promise<void> {
+    this.flush();
     const { config, data, trainer } = this;
     const start = performance.now();
     const sizes = data.evaluation.map((d) => d.length);
@@ -268,6 +299,7 @@ class Run {
   }
 
   private save(): void {
+    this.flush();
     const state = { step: this.trainer.steps, position: this.position, wallS: this.wallS, sizes: this.data.datasets.map((d) => d.length) };
     const path = writeCheckpoint(this.runDir, state.step, (folder) => saveCheckpoint(folder, this.trainer, state), {
       keep: this.config.checkpoint.keep,

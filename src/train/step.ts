@@ -3,7 +3,7 @@ import { TheiaError } from '../errors.js';
 import type { Theia } from '../models/theia.js';
 import { distillLoss } from '../ops/distill_loss.js';
 import type { AdamW } from '../optim/adamw.js';
-import { Plan, Tensor, tidy } from '../tensor/index.js';
+import { Plan, Tensor, tidy, valuesLater, writeLater } from '../tensor/index.js';
 import type { DType } from '../tensor/index.js';
 import { termWeights } from './loss.js';
 import type { LossOptions } from './loss.js';
@@ -56,6 +56,8 @@ export class TrainStep {
   private readonly plans = new Map<string, MicroPlan>();
   private updatePlan: Plan<void> | undefined;
   private readonly weights = new Map<string, Tensor>();
+  /** what `weights` hold: they seldom change from step to step */
+  private readonly written = new Map<string, Float32Array>();
   private readonly statistics = new Map<string, { mean: Tensor; std: Tensor }>();
   private touched = new Set<string>();
   private micro = 0;
@@ -66,12 +68,12 @@ export class TrainStep {
     private readonly loss: LossOptions,
     statistics: ReadonlyMap<string, TargetStatistics> = new Map(),
   ) {
-    for (const [name, s] of statistics)
-      this.statistics.set(name, { mean: Tensor.from(s.mean).retainOnly(), std: Tensor.from(s.std).retainOnly() });
+    for (const [name, s] of statistics) this.statistics.set(name, { mean: this.constant(s.mean), std: this.constant(s.std) });
   }
 
   /** Starts an optimiser step. */
   begin(): void {
+    this.model.arena.refresh(); // outside the plans: behind a load, not in every replay
     this.model.arena.beginGradients();
     this.touched = new Set();
     this.micro = 0;
@@ -81,9 +83,9 @@ export class TrainStep {
    * One micro-batch: adds its gradients.
    * @param teachers the teachers trained in this step
    * @param share what part of the step's gradient this micro-batch is: 1 / number of micro-batches
-   * @returns the loss terms by teacher
+   * @returns gives the loss terms by teacher. On the CPU they are there; elsewhere the call waits for what was under way before it
    */
-  accumulate(batch: StepBatch, teachers: readonly string[], share = 1): Map<string, LossTerms> {
+  accumulate(batch: StepBatch, teachers: readonly string[], share = 1): () => Map<string, LossTerms> {
     const signature = this.signature(batch, teachers);
     for (const name of teachers) this.setWeights(name, teachers.length, share);
     let micro = this.plans.get(signature);
@@ -102,15 +104,14 @@ export class TrainStep {
       this.model.arena.parameters.get(name)!.markWritten();
     }
     this.micro += 1;
-    return new Map([...micro.plan.result].map(([name, t]) => [name, termsOf(t)]));
+    return termsLater(micro.plan.result);
   }
 
   /**
    * Clips and updates.
-   * @returns the gradient norm before clipping
-   * @throws ERR_NONFINITE if it is not finite; no weight was changed
+   * @returns gives the gradient norm before clipping. It throws ERR_NONFINITE if that is not finite; no weight was changed then
    */
-  update(lr: number, clip = 0): number {
+  update(lr: number, clip = 0): () => number {
     if (this.micro === 0) throw new TheiaError('ERR_AUTOGRAD', 'update without a micro-batch since begin()');
     this.optimizer.prepare(lr, (s) => this.touched.has(s.parameter.name), clip);
     if (this.updatePlan) this.updatePlan.replay();
@@ -125,7 +126,7 @@ export class TrainStep {
       this.fill(inputs, batch, teachers);
       for (const name of teachers) this.setWeights(name, teachers.length, 1);
       const terms = this.forward(inputs, teachers);
-      return new Map([...terms].map(([name, t]) => [name, termsOf(t)]));
+      return termsLater(terms)();
     });
   }
 
@@ -137,6 +138,10 @@ export class TrainStep {
       s.mean.dispose();
       s.std.dispose();
     }
+  }
+
+  private constant(values: Float32Array): Tensor {
+    return Tensor.from(values, [values.length], 'float32', this.model.device).retainOnly();
   }
 
   private signature(batch: StepBatch, teachers: readonly string[]): string {
@@ -165,24 +170,28 @@ export class TrainStep {
   private setWeights(teacher: string, count: number, share: number): void {
     let t = this.weights.get(teacher);
     if (!t) {
-      t = Tensor.zeros([3]).retainOnly();
+      t = Tensor.zeros([3], 'float32', this.model.device).retainOnly();
       this.weights.set(teacher, t);
     }
-    t.write(Float32Array.from(termWeights(teacher, count, this.loss), (w) => w * share));
+    const values = Float32Array.from(termWeights(teacher, count, this.loss), (w) => w * share);
+    if (this.written.get(teacher)?.join() === values.join()) return;
+    writeLater(t, values);
+    this.written.set(teacher, values);
   }
 
   private inputs(batch: StepBatch, teachers: readonly string[]): Inputs {
     const side = this.model.config.image;
-    const images = Tensor.empty([batch.size, side, side, 3], 'uint8');
+    const { device } = this.model;
+    const images = Tensor.empty([batch.size, side, side, 3], 'uint8', device);
     const targets = new Map(
-      teachers.map((name) => [name, Tensor.empty(this.target(batch, name).shape, this.target(batch, name).dtype as DType)]),
+      teachers.map((name) => [name, Tensor.empty(this.target(batch, name).shape, this.target(batch, name).dtype as DType, device)]),
     );
     return { images, targets };
   }
 
   private fill(inputs: Inputs, batch: StepBatch, teachers: readonly string[]): void {
-    inputs.images.write(batch.images);
-    for (const name of teachers) inputs.targets.get(name)!.write(this.target(batch, name).data);
+    writeLater(inputs.images, batch.images);
+    for (const name of teachers) writeLater(inputs.targets.get(name)!, this.target(batch, name).data);
   }
 
   private forward(inputs: Inputs, teachers: readonly string[]): Map<string, Tensor> {
@@ -229,7 +238,13 @@ export class TrainStep {
   }
 }
 
-function termsOf(t: Tensor): LossTerms {
-  const [cos, l1, mse] = t.float32();
-  return { cos: cos!, l1: l1!, mse: mse! };
+function termsLater(terms: ReadonlyMap<string, Tensor>): () => Map<string, LossTerms> {
+  const reads = [...terms].map(([name, t]) => [name, valuesLater(t)] as const);
+  return () =>
+    new Map(
+      reads.map(([name, read]) => {
+        const [cos, l1, mse] = read() as Float32Array;
+        return [name, { cos: cos!, l1: l1!, mse: mse! }];
+      }),
+    );
 }

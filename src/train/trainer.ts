@@ -36,6 +36,17 @@ export interface StepResult extends Losses {
   images: number;
 }
 
+/** A step that was given to the device. */
+export interface PendingStep {
+  /** 1-based */
+  readonly step: number;
+  /**
+   * What came out; waits for the step where it is still under way.
+   * @throws ERR_NONFINITE for a loss or gradient norm that is not finite; no weight was changed by this step then
+   */
+  result(): StepResult;
+}
+
 /**
  * Distils teachers into a model, batch by batch; no files needed:
  *
@@ -86,30 +97,30 @@ export class Trainer {
    * @throws ERR_NONFINITE for a loss or gradient norm that is not finite; no weight was changed then
    */
   step(batches: readonly StepBatch[], teachers: readonly string[] = this.model.teachers): StepResult {
+    return this.submit(batches, teachers).result();
+  }
+
+  /**
+   * Like step(), but does not wait for what comes out. On a GPU the next step can so be prepared while this one runs; on the CPU it is done.
+   * @throws on the CPU as step() does; elsewhere result() does
+   */
+  submit(batches: readonly StepBatch[], teachers: readonly string[] = this.model.teachers): PendingStep {
     const images = batches.reduce((n, b) => n + b.size, 0);
     if (images === 0) throw new TheiaError('ERR_ARGS', 'expected at least one sample in a step');
     this.stepper.begin();
     const parts = batches
       .filter((b) => b.size > 0)
       .map((b) => ({ terms: this.stepper.accumulate(b, teachers, b.size / images), weight: b.size }));
-    const losses = combineLosses(averageTerms(parts), this.loss);
-    const bad = [...losses.teachers].find(([, t]) => ![t.cos, t.l1, t.mse].every(Number.isFinite));
-    if (bad || !Number.isFinite(losses.loss))
-      throw new TheiaError(
-        'ERR_NONFINITE',
-        `step ${this.taken + 1}: expected a finite loss, got ${losses.loss}${bad ? `, first in teacher ${bad[0]}` : ''}; no weight was changed`,
-      );
+    const step = this.taken + 1;
+    const losses = (): Losses =>
+      finiteLosses(step, combineLosses(averageTerms(parts.map(({ terms, weight }) => ({ terms: terms(), weight }))), this.loss));
+    // On the CPU the values are there, and a bad loss stops the step before the update. Elsewhere the update is under way by the time they
+    // are: it leaves every weight as it is if the gradient norm is not finite, which a bad loss makes it.
+    if (this.model.device === 'cpu') losses();
     const lr = this.schedule.lr(this.taken);
-    let gradNorm: number;
-    try {
-      gradNorm = this.stepper.update(lr, this.clip(this.taken));
-    } catch (error) {
-      if (error instanceof TheiaError && error.code === 'ERR_NONFINITE')
-        throw new TheiaError(error.code, `step ${this.taken + 1}: ${error.message}`);
-      throw error;
-    }
-    this.taken += 1;
-    return { ...losses, step: this.taken, lr, gradNorm, images };
+    const norm = named(step, () => this.stepper.update(lr, this.clip(this.taken)));
+    this.taken = step;
+    return { step, result: () => ({ ...losses(), step, lr, gradNorm: named(step, norm), images }) };
   }
 
   /**
@@ -134,5 +145,25 @@ export class Trainer {
 
   [Symbol.dispose](): void {
     this.dispose();
+  }
+}
+
+function finiteLosses(step: number, losses: Losses): Losses {
+  const bad = [...losses.teachers].find(([, t]) => ![t.cos, t.l1, t.mse].every(Number.isFinite));
+  if (bad || !Number.isFinite(losses.loss))
+    throw new TheiaError(
+      'ERR_NONFINITE',
+      `step ${step}: expected a finite loss, got ${losses.loss}${bad ? `, first in teacher ${bad[0]}` : ''}; no weight was changed`,
+    );
+  return losses;
+}
+
+/** Runs fn; a message about values that are not finite names the step. */
+function named<T>(step: number, fn: () => T): T {
+  try {
+    return fn();
+  } catch (error) {
+    if (error instanceof TheiaError && error.code === 'ERR_NONFINITE') throw new TheiaError(error.code, `step ${step}: ${error.message}`);
+    throw error;
   }
 }

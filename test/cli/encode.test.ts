@@ -194,9 +194,9 @@ test('flags, weights and outputs that cannot be used', () =>
     const { folder, model, out, run } = c;
     const x = join(folder, 'x.npy');
     writeFileSync(x, encodeNpy(pictures(1), [224, 224, 3]));
-    for (const dtype of ['int8', 'bfloat16']) fails(c, run(x, '--dtype', dtype), /ERR_UNSUPPORTED: --dtype/);
+    for (const dtype of ['int8', 'bfloat16']) fails(c, run(x, '--device', 'cpu', '--dtype', dtype), /ERR_UNSUPPORTED: --dtype/);
     fails(c, run(x, '--dtype', 'double'), /ERR_ARGS: --dtype/);
-    for (const device of ['cuda', 'cuda:0', 'simt']) fails(c, run(x, '--device', device), /ERR_UNSUPPORTED: device/);
+    fails(c, run(x, '--device', 'cuda:999'), /ERR_DEVICE: /);
     fails(c, run(x, '--device', 'tpu'), /ERR_DEVICE/);
     fails(c, run(x, '--reduce', 'mean'), /ERR_ARGS: --reduce: expected one of none, cls, .*\n/);
     fails(c, run(x, '--batch', '0'), /ERR_ARGS: --batch: expected a whole number/);
@@ -214,7 +214,7 @@ test('flags, weights and outputs that cannot be used', () =>
     fails(c, run(x, '--config', config), /ERR_CORRUPT: .*c\.json: the key "heads" comes twice/);
     const auto = spawnSync(process.execPath, [program, 'encode', '--weights', model, '--images', x, '--out', out], { encoding: 'utf8' });
     assert.match(auto.stderr, /^device auto: cpu \(.*\)\n$/, 'auto says what it chose');
-    assert.not.match(theia('encode', '--help').stdout, /bfloat16|int8|cuda/);
+    assert.not.match(theia('encode', '--help').stdout, /int8/);
   }));
 
 test('models without CLS or translators', async () => {

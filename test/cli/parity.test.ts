@@ -275,12 +275,12 @@ test('flags', () =>
     fails(theia(...flags, '--rtol', '-1'), /ERR_ARGS: --rtol/);
     fails(theia(...flags, '--rtol', '1', '--profile', 'golden'), /ERR_ARGS: expected --rtol or --profile, got both/);
     fails(theia(...flags, '--profile', 'gold'), /ERR_ARGS: --profile: expected one of golden/);
-    for (const device of ['cuda', 'cuda:1', 'simt']) fails(theia(...flags, '--device', device), /ERR_UNSUPPORTED: device/);
+    fails(theia(...flags, '--device', 'cuda:999'), /ERR_DEVICE: /);
     fails(theia(...flags, '--device', 'gpu'), /ERR_DEVICE: expected a device/);
-    for (const dtype of ['bfloat16', 'int8']) fails(theia(...flags, '--dtype', dtype), /ERR_UNSUPPORTED: --dtype/);
+    for (const dtype of ['bfloat16', 'int8']) fails(theia(...flags, '--device', 'cpu', '--dtype', dtype), /ERR_UNSUPPORTED: --dtype/);
     fails(theia(...flags, '--dtype', 'float8'), /ERR_ARGS: --dtype/);
     assert.is(theia('parity', '--help').status, 0);
-    assert.not.match(theia('parity', '--help').stdout, /bfloat16|cuda|int8/);
+    assert.not.match(theia('parity', '--help').stdout, /int8/);
   }));
 
 test('--profile golden without a manifest uses the floors of the table', () =>

@@ -230,8 +230,9 @@ test('load: options and errors', () =>
   inFolder(async (folder) => {
     const path = saveModel(tinyModel(), join(folder, 'student'));
     await rejects(Encoder.load(join(folder, 'none')), 'ERR_FILE');
-    await rejects(Encoder.load(path, { device: 'cuda' }), 'ERR_UNSUPPORTED');
+    await rejects(Encoder.load(path, { device: 'cuda:999' }), 'ERR_DEVICE');
     await rejects(Encoder.load(path, { device: 'gpu' }), 'ERR_DEVICE');
+    await rejects(Encoder.load(path, { device: 'cpu', dtype: 'bfloat16' }), 'ERR_UNSUPPORTED');
     await rejects(Encoder.load(path, { dtype: 'int8' as 'float32' }), 'ERR_UNSUPPORTED');
     await rejects(Encoder.load(join(path, 'model.safetensors')), 'ERR_CONFIG');
     using encoder = await Encoder.load(path);

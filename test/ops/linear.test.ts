@@ -2,9 +2,9 @@ import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { Tensor, dispatch, tidy } from '../../src/tensor/index.js';
 import type { OpArgs } from '../../src/generated/ops.js';
-import { packedLength } from '../../src/autograd/parameter.js';
-import type { PackUse } from '../../src/autograd/parameter.js';
 import { throwsCode } from '../support/errors.js';
+import { backward, expectedBackward, expectedForward, forward } from '../support/linear-case.js';
+import type { Make, Size } from '../support/linear-case.js';
 import {
   INSTRUCTION_SETS,
   SIMD_SETS,
@@ -20,117 +20,8 @@ import {
   smallIntegers,
   withInstructionSet,
 } from '../support/op-case.js';
-import type { CaseTensor, OpCase, Values } from '../support/op-case.js';
+import type { OpCase, Values } from '../support/op-case.js';
 import { OpGolden } from '../support/op-golden.js';
-
-type Make = (count: number, seed: number) => Float64Array;
-type Numbers = ArrayLike<number>;
-type Size = readonly [m: number, n: number, k: number];
-
-interface Options {
-  activation?: 'none' | 'relu' | 'gelu';
-  bias?: boolean;
-  residual?: boolean;
-  packed?: boolean;
-  accumulate?: boolean;
-}
-
-/** Panels of 32 columns as the op `pack` makes them, in plain loops: test/ops/pack.test.ts holds `pack` itself to its description. */
-function panels(w: Numbers, n: number, k: number, use: PackUse): CaseTensor {
-  const out = new Float64Array(packedLength([n, k], use));
-  const [columns, depth] = use === 'forward' ? [n, k] : [k, n];
-  for (let c = 0; c < columns; c++)
-    for (let d = 0; d < depth; d++)
-      out[(Math.floor(c / 32) * depth + d) * 32 + (c % 32)] = use === 'forward' ? w[c * k + d]! : w[d * k + c]!;
-  return { shape: [out.length], values: out };
-}
-
-function forward([m, n, k]: Size, make: Make = randomValues, options: Options = {}): OpCase {
-  const w = make(n * k, 2);
-  const activation = options.activation ?? 'none';
-  return {
-    op: 'linear',
-    tensors: {
-      x: { shape: [m, k], values: make(m * k, 1) },
-      w: { shape: [n, k], values: w },
-      ...(options.packed ? { packed: panels(w, n, k, 'forward') } : {}),
-      ...(options.bias ? { bias: { shape: [n], values: make(n, 3) } } : {}),
-      ...(options.residual ? { residual: { shape: [m, n], values: make(m * n, 4) } } : {}),
-      y: { shape: [m, n] },
-      ...(activation === 'gelu' ? { slope: { shape: [m, n] } } : {}),
-    },
-    scalars: { activation },
-  };
-}
-
-/** Backward of a forward case; y or slope come from the float64 kernel, for a residual has no part in them. */
-function backward(f: OpCase, options: Options = {}, make: Make = randomValues): OpCase {
-  const [m, k] = f.tensors['x']!.shape as [number, number];
-  const n = f.tensors['w']!.shape[0]!;
-  const activation = f.scalars!['activation'] as string;
-  const { residual: _, ...inputs } = f.tensors;
-  const saved = activation === 'gelu' ? 'slope' : 'y';
-  const values = activation === 'none' ? undefined : runCase({ ...f, tensors: inputs }, 'float64')[saved]!;
-  const out = (shape: number[], seed: number): CaseTensor =>
-    options.accumulate ? { shape, values: make(shape[0]! * (shape[1] ?? 1), seed) } : { shape };
-  return {
-    op: 'linear_grad',
-    tensors: {
-      x: f.tensors['x']!,
-      w: f.tensors['w']!,
-      ...(options.packed ? { packed: panels(f.tensors['w']!.values!, n, k, 'backward') } : {}),
-      dy: { shape: [m, n], values: make(m * n, 5) },
-      ...(values ? { [saved]: { shape: [m, n], values } } : {}),
-      dx: { shape: [m, k] },
-      dw: out([n, k], 6),
-      dbias: out([n], 7),
-    },
-    scalars: { activation, accumulate: options.accumulate ? 1 : 0 },
-  };
-}
-
-/** Every element of rows x columns. */
-function table(rows: number, columns: number, at: (i: number, j: number) => number): Float64Array {
-  return Float64Array.from({ length: rows * columns }, (_, e) => at(Math.floor(e / columns), e % columns));
-}
-
-/** Σ over d < depth of term(d), from +0 on, as every kernel sums: the result is never -0. */
-function sum(depth: number, term: (d: number) => number): number {
-  let s = 0;
-  for (let d = 0; d < depth; d++) s += term(d);
-  return s;
-}
-
-/** y of a forward case without GELU. */
-function expectedForward(f: OpCase): Float64Array {
-  const v = (name: string): Numbers | undefined => f.tensors[name]?.values;
-  const [[m, k], n] = [f.tensors['x']!.shape as [number, number], f.tensors['w']!.shape[0]!];
-  const [x, w] = [v('x')!, v('w')!];
-  return table(m, n, (i, j) => {
-    const before = sum(k, (d) => x[i * k + d]! * w[j * k + d]!) + (v('bias')?.[j] ?? 0);
-    return (f.scalars!['activation'] === 'relu' && before < 0 ? 0 : before) + (v('residual')?.[i * n + j] ?? 0);
-  });
-}
-
-/** What a gradient case gives, without GELU. */
-function expectedBackward(b: OpCase): Record<string, Float64Array> {
-  const v = (name: string): Numbers | undefined => b.tensors[name]?.values;
-  const [[m, k], n] = [b.tensors['x']!.shape as [number, number], b.tensors['w']!.shape[0]!];
-  const [x, w] = [v('x')!, v('w')!];
-  const d = Float64Array.from(v('dy')!, (g, e) => (v('y') && !(v('y')![e]! > 0) ? 0 : g));
-  const add = (name: string, values: Float64Array): Float64Array => values.map((s, e) => s + (v(name)?.[e] ?? 0));
-  return {
-    dx: table(m, k, (i, c) => sum(n, (j) => d[i * n + j]! * w[j * k + c]!)),
-    dw: add(
-      'dw',
-      table(n, k, (j, c) => sum(m, (i) => d[i * n + j]! * x[i * k + c]!)),
-    ),
-    dbias: add(
-      'dbias',
-      table(1, n, (_, j) => sum(m, (i) => d[i * n + j]!)),
-    ),
-  };
-}
 
 test('golden values, forward and backward', () => {
   const golden = OpGolden.open('ops_pointwise.safetensors', 'linear');

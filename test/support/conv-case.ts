@@ -4,7 +4,7 @@ import { SafetensorsFile } from '../../src/formats/index.js';
 import { countOf } from '../../src/tensor/index.js';
 import { manifest, relativeError, requireGolden } from './golden.js';
 import { INSTRUCTION_SETS, randomValues, runCase } from './op-case.js';
-import type { CaseTensor, OpCase } from './op-case.js';
+import type { CaseTensor, OpCase, Where } from './op-case.js';
 
 export interface Geometry {
   b: number;
@@ -143,7 +143,7 @@ export function forwardCase(g: Geometry, make: Make, options: Options = {}): OpC
   const s = shapesOf(g);
   const w = make(countOf(s.w), 2);
   const tensors: Record<string, CaseTensor> = { x: { shape: s.x, values: make(countOf(s.x), 1) }, w: { shape: s.w, values: w } };
-  if (options.bias) tensors['bias'] = { shape: [g.o], values: make(g.o, 3) };
+  if (options.bias) tensors['bias'] = { shape: [g.o], values: make(g.o, 3), full: true };
   if (options.residual) tensors['residual'] = { shape: s.y, values: make(countOf(s.y), 4) };
   if (options.packed) {
     const panels = panelsOf(g, w, false);
@@ -161,8 +161,8 @@ export function gradientCase(g: Geometry, make: Make, options: Options = {}): Op
     w: { shape: s.w, values: w },
     dy: { shape: s.y, values: make(countOf(s.y), 5) },
     dx: { shape: s.x },
-    dw: options.accumulate ? { shape: s.w, values: make(countOf(s.w), 6) } : { shape: s.w },
-    dbias: options.accumulate ? { shape: [g.o], values: make(g.o, 7) } : { shape: [g.o] },
+    dw: options.accumulate ? { shape: s.w, values: make(countOf(s.w), 6), full: true } : { shape: s.w, full: true },
+    dbias: options.accumulate ? { shape: [g.o], values: make(g.o, 7), full: true } : { shape: [g.o], full: true },
   };
   if (options.relu) tensors['y'] = { shape: s.y, values: make(countOf(s.y), 8) };
   if (options.packed) {
@@ -210,8 +210,16 @@ function iohwToEngine(values: Numbers, [i, o, kh, kw]: readonly number[]): Float
   return out;
 }
 
-/** Runs forward and gradient of one case of ops_conv.safetensors on every instruction set and compares with PyTorch's values. */
-export function checkGolden(name: string, parameters: Pick<Geometry, 'stride' | 'padding' | 'outputPadding'>): void {
+/** What a golden case is run with. */
+export type Run = readonly [dtype: 'float32' | 'float64', where: Where];
+const CPU_RUNS: readonly Run[] = [...INSTRUCTION_SETS.map((set) => ['float32', { set }] as const), ['float64', { set: 'plain' }]];
+
+/** Runs forward and gradient of one case of ops_conv.safetensors, on every instruction set by default, and compares with PyTorch's values. */
+export function checkGolden(
+  name: string,
+  parameters: Pick<Geometry, 'stride' | 'padding' | 'outputPadding'>,
+  runs: readonly Run[] = CPU_RUNS,
+): void {
   const path = requireGolden('ops_conv.safetensors', name);
   if (path === undefined) return;
   const described = manifest()!.files['ops_conv.safetensors']!.tensors;
@@ -239,10 +247,10 @@ export function checkGolden(name: string, parameters: Pick<Geometry, 'stride' | 
     const error = relativeError(got, want);
     assert.ok(error <= limit, `${name} ${key} ${label}: relative error ${error} is above ${limit}`);
   };
-  for (const [set, dtype] of [...INSTRUCTION_SETS.map((n) => [n, 'float32'] as const), ['plain', 'float64'] as const]) {
-    const label = `${set} ${dtype}`;
-    close(runCase(forward, dtype, set)['y']!, map('out/y'), 'out/y', 1e-5, label);
-    const got = runCase(gradient, dtype, set);
+  for (const [dtype, where] of runs) {
+    const label = `${where.device ?? where.set} ${dtype}`;
+    close(runCase(forward, dtype, where)['y']!, map('out/y'), 'out/y', 1e-5, label);
+    const got = runCase(gradient, dtype, where);
     close(got['dx']!, map('din/x'), 'din/x', 2e-5, label);
     close(got['dw']!, weights('din/w'), 'din/w', 2e-5, label);
     close(got['dbias']!, read('din/b').values, 'din/b', 2e-5, label);

@@ -10,7 +10,6 @@ import {
   memory,
   resetPeakMemory,
   resolveDevice,
-  resolveModelDevice,
   threads,
   tidy,
   trimMemory,
@@ -207,7 +206,6 @@ test('devices: cpu and auto are there, others say why they are not', () => {
     throwsCode(() => resolveDevice(device), 'ERR_DEVICE');
     throwsCode(() => Tensor.empty([1], 'float32', device as 'cpu'), 'ERR_DEVICE');
   }
-  throwsCode(() => resolveModelDevice('simt'), 'ERR_UNSUPPORTED', 'device simt');
 });
 
 test('threads: a number, and 0 for what the machine gives', () => {

@@ -104,9 +104,9 @@ function run(file: string): void {
   let buffers = 0;
   for (let k = 0; k < c.steps; k++) {
     step.begin();
-    const losses = combineLosses(step.accumulate(batchOf(k), names), loss);
+    const losses = combineLosses(step.accumulate(batchOf(k), names)(), loss);
     const norm = step.update(schedule.lr(k));
-    history.push(c.columns.map((name) => column(name, losses, norm)));
+    history.push(c.columns.map((name) => column(name, losses, norm())));
     if (k === 1) buffers = memory().buffers;
   }
   assert.is(memory().buffers, buffers, 'a step leaves no buffer behind');

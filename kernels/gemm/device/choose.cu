@@ -1,6 +1,9 @@
 #include "kernels/gemm/device/choose.h"
 
 #include <algorithm>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
 
 #include "kernels/gemm/device/lines.cuh"
 #include "kernels/gemm/device/load_bytes.cuh"
@@ -30,6 +33,12 @@ constexpr TileInfo kTileInfos[kTiles] = {info_of<Tile0>(true, 1150), info_of<Til
                                          info_of<Tile3>(true, 620),  info_of<Tile4>(true, 400),  info_of<Tile5>(false, 75)};
 
 constexpr int kSplits[] = {1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64};
+
+/// The tile that the environment leaves, or -1.
+int only_tile() {
+  const char* text = std::getenv("THEIA_GEMM_TILE");
+  return text && *text ? std::atoi(text) : -1;
+}
 
 constexpr int element_bytes(const TileInfo& t) { return t.tensor_cores ? 2 : 4; }
 
@@ -63,10 +72,12 @@ TileChoice choose_tile(int64_t m, int64_t n, int64_t k, bool tensor_cores, Famil
                        int64_t most_partial_bytes) {
   TileChoice best{};
   best.tile = -1;
+  int only = only_tile();
+  if (only < 0 || only >= kTiles || kTileInfos[only].tensor_cores != tensor_cores || !tile_exists(only, family, order)) only = -1;
   for (int tile = 0; tile < kTiles; ++tile) {
     const TileInfo& t = kTileInfos[tile];
     const int64_t shared = tile_shared(tile, family);
-    if (t.tensor_cores != tensor_cores || !tile_exists(tile, family, order) || shared > info.shared_per_block) continue;
+    if ((only >= 0 && tile != only) || t.tensor_cores != tensor_cores || !tile_exists(tile, family, order) || shared > info.shared_per_block) continue;
     const int64_t tiles_m = ceil_div(m, t.m), tiles_n = ceil_div(n, t.n), steps = ceil_div(k, t.k);
     if (tiles_m > kMaxGridX / tiles_n) continue;
     // 1 KB of a block's shared memory is the system's.
@@ -91,6 +102,22 @@ TileChoice choose_tile(int64_t m, int64_t n, int64_t k, bool tensor_cores, Famil
     }
   }
   return best;
+}
+
+double choice_for(const char* text, const DeviceInfo& info) {
+  long long m = 0, n = 0, k = 0;
+  char type[16] = "", family[16] = "", order[16] = "";
+  constexpr const char* kFamilies[] = {"plain", "mapped", "bytes", "any"};
+  constexpr const char* kOrders[] = {"nt", "nn", "tn"};
+  const int read = std::sscanf(text, "%lld %lld %lld %15s %15s %15s", &m, &n, &k, type, family, order);
+  int f = 0, o = 0;
+  while (f < 4 && std::strcmp(family, kFamilies[f]) != 0) ++f;
+  while (o < 3 && std::strcmp(order, kOrders[o]) != 0) ++o;
+  if (read != 6 || m < 1 || n < 1 || k < 0 || f == 4 || o == 3)
+    fail("ERR_ARGS", "gemm: expected 'm n k type family order', got '%.80s'", text);
+  const TileChoice c =
+      choose_tile(m, n, k, std::strcmp(type, "bfloat16") == 0, static_cast<Family>(f), static_cast<Order>(o), info);
+  return c.tile + 16.0 * c.splits;
 }
 
 }  // namespace theia::THEIA_DEVICE

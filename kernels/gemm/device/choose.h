@@ -37,8 +37,13 @@ struct TileChoice {
   double clocks;  // the estimate
 };
 inline constexpr int64_t kMostPartialBytes = 256ll << 20;
+/// THEIA_GEMM_TILE=<number> in the environment leaves that tile alone to products it exists for: for tests, and to time tiles on a GPU.
 /// m, n >= 1. k is split only where the partial sums (splits·m·n floats) stay below `most_partial_bytes`. tile is -1 if none is legal.
 TileChoice choose_tile(int64_t m, int64_t n, int64_t k, bool tensor_cores, Family family, Order order, const DeviceInfo& info,
                        int64_t most_partial_bytes = kMostPartialBytes);
+
+/// For tests, which cannot run large products on the emulator: the choice for "m n k float32|bfloat16 plain|mapped|bytes|any nt|nn|tn" as
+/// tile + 16·splits. ERR_ARGS.
+double choice_for(const char* text, const DeviceInfo& info);
 
 }  // namespace theia::THEIA_DEVICE

@@ -51,7 +51,7 @@ __global__ void __launch_bounds__(kThreads)
 
 /// A block sums 32 columns: each of its warps every kLanes-th row, then the warps' sums in order.
 __global__ void __launch_bounds__(kThreads)
-    sum_rows_kernel(const float* data, int64_t rows, int64_t columns, int64_t stride, float* out, bool accumulate) {
+    add_up_rows_kernel(const float* data, int64_t rows, int64_t columns, int64_t stride, float* out, bool accumulate) {
   THEIA_SHARED(float, sums, [kLanes][kWarp]);
   const int lane = static_cast<int>(threadIdx.x) % kWarp, warp = static_cast<int>(threadIdx.x) / kWarp;
   const int64_t column = static_cast<int64_t>(blockIdx.x) * kWarp + lane;
@@ -92,13 +92,13 @@ void pregrad(const char* name, const DevicePregrad& p, const DeviceContext& cont
   if (down > 0)
     launch(name, pregrad_kernel, dim3(static_cast<unsigned>(ceil_div(p.columns, kColumns)), static_cast<unsigned>(down)), dim3(kThreads), 0,
            context, p, partial, part, vector);
-  if (p.dbias) sum_rows(name, partial, down, p.columns, p.columns, p.dbias, p.accumulate, context);
+  if (p.dbias) add_up_rows(name, partial, down, p.columns, p.columns, p.dbias, p.accumulate, context);
 }
 
-void sum_rows(const char* name, const float* data, int64_t rows, int64_t columns, int64_t stride, float* out, bool accumulate,
+void add_up_rows(const char* name, const float* data, int64_t rows, int64_t columns, int64_t stride, float* out, bool accumulate,
               const DeviceContext& context) {
   if (columns == 0) return;
-  launch(name, sum_rows_kernel, dim3(static_cast<unsigned>(ceil_div(columns, kWarp))), dim3(kThreads), 0, context, data, rows, columns,
+  launch(name, add_up_rows_kernel, dim3(static_cast<unsigned>(ceil_div(columns, kWarp))), dim3(kThreads), 0, context, data, rows, columns,
          stride, out, accumulate);
 }
 

@@ -21,7 +21,7 @@ int64_t pregrad_workspace(const DevicePregrad& p, const DeviceInfo& info);
 void pregrad(const char* name, const DevicePregrad& p, const DeviceContext& context);
 
 /// out[j] = (out[j] +) sum over rows of data[i·stride + j], float32, rows in a fixed order. For few rows: each block sums all of them.
-void sum_rows(const char* name, const float* data, int64_t rows, int64_t columns, int64_t stride, float* out, bool accumulate,
+void add_up_rows(const char* name, const float* data, int64_t rows, int64_t columns, int64_t stride, float* out, bool accumulate,
               const DeviceContext& context);
 
 }  // namespace theia::THEIA_DEVICE

@@ -55,32 +55,36 @@ void report(const char* schedule, const Case& c) {
 
 int run(int count, char** arguments) {
   std::vector<const char*> schedules, wanted;
-  bool list = false;
+  bool list = false, right = false;
   for (int i = 1; i < count; ++i) {
     if (std::strcmp(arguments[i], "--list") == 0)
       list = true;
+    else if (std::strcmp(arguments[i], "--right") == 0)
+      right = true;
     else if (std::strcmp(arguments[i], "--schedule") == 0 && i + 1 < count)
       schedules.push_back(arguments[++i]);
     else
       wanted.push_back(arguments[i]);
   }
-  if (schedules.empty()) schedules.push_back("forward");
   std::vector<Case> all;
-  for (const auto& cases : {lane_cases(), number_cases(), kernel_cases(), bug_cases(), address_cases()})
-    all.insert(all.end(), cases.begin(), cases.end());
+  for (const auto& cases : {lane_cases(), number_cases(), kernel_cases()}) all.insert(all.end(), cases.begin(), cases.end());
+  if (!right)
+    for (const auto& cases : {bug_cases(), address_cases()}) all.insert(all.end(), cases.begin(), cases.end());
   if (list) {
     for (const Case& c : all) std::printf("%s\n", c.name);
     return 0;
   }
+  // Without --schedule it is the one of THEIA_SIMT_SCHEDULE.
+  if (schedules.empty()) schedules.push_back(nullptr);
   size_t found = 0;
   for (const char* schedule : schedules) {
-    set_schedule(schedule);
+    if (schedule) set_schedule(schedule);
     for (const Case& c : all) {
       bool take = wanted.empty();
       for (const char* name : wanted) take = take || std::strcmp(name, c.name) == 0;
       if (take) {
         ++found;
-        report(schedule, c);
+        report(schedule ? schedule : "", c);
       }
     }
   }

@@ -1,6 +1,6 @@
 // The emulator's own tests: kernels that must come out right, and kernels with one planted bug each that must be caught.
 //   theia_simt_selftest --list
-//   theia_simt_selftest [--schedule S]... [CASE...]      one line of JSON a case and schedule: what became of it
+//   theia_simt_selftest [--schedule S]... [--right] [CASE...]     one line of JSON a case and schedule: what became of it
 #pragma once
 #include <cstdint>
 #include <span>

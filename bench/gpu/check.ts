@@ -1,0 +1,141 @@
+// One stage of gpu:check in a process of its own: node dist/bench/gpu/check.js STAGE DEVICE OUT.json
+import { createHash } from 'node:crypto';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { Encoder } from '../../src/encoder/index.js';
+import { configJson, saveWeights } from '../../src/models/checkpoint.js';
+import type { Device } from '../../src/tensor/index.js';
+import { cudaDevices, resolveDevice } from '../../src/tensor/index.js';
+import { Trainer } from '../../src/train/trainer.js';
+import { Table, formatShare, formatTime } from '../support/table.js';
+import { pictures, statisticsOf, student, trainingBatch } from '../support/student.js';
+import type { StudentSize } from '../support/student.js';
+import { gpuCases } from './cases.js';
+import { FLOOR_SHAPES } from './floor.js';
+import { measureCeilings, timeKernel } from './kernels.js';
+import type { KernelRow } from './kernels.js';
+import { timeEncode, timeTraining } from './models.js';
+import type { ModelRow } from './models.js';
+
+const SIZES: readonly StudentSize[] = ['tiny', 'small', 'base'];
+
+/** What the rows were measured on. simt is for trying this program out: its times mean nothing. */
+function gpuOf(device: Device): { name: string } {
+  return cudaDevices().devices.find((d) => d.device === device) ?? { name: device };
+}
+
+/** Runs fn with a folder that holds a freshly initialised student of the size. */
+async function withStudent<T>(size: StudentSize, fn: (path: string) => Promise<T>): Promise<T> {
+  const folder = mkdtempSync(join(tmpdir(), 'theia-gpu-'));
+  try {
+    using model = student(size, false);
+    saveWeights(model, join(folder, 'model.safetensors'));
+    writeFileSync(join(folder, 'config.json'), JSON.stringify(configJson(model.config)));
+    return await fn(folder);
+  } finally {
+    rmSync(folder, { recursive: true, force: true });
+  }
+}
+
+function cosine(a: Float32Array, b: Float32Array): number {
+  let [ab, aa, bb] = [0, 0, 0];
+  for (let i = 0; i < a.length; i++) {
+    ab += a[i]! * b[i]!;
+    aa += a[i]! * a[i]!;
+    bb += b[i]! * b[i]!;
+  }
+  return ab / Math.sqrt(aa * bb);
+}
+
+/** Tokens of two pictures on the GPU against the CPU's float32 ones. bfloat16 has to keep a cosine above 0.999. */
+async function parity(device: Device): Promise<{ ok: boolean; rows: object[] }> {
+  const rows: { size: string; dtype: string; cosine: number; ok: boolean }[] = [];
+  for (const size of SIZES)
+    await withStudent(size, async (path) => {
+      const pixels = pictures(2);
+      const frames = [0, 1].map((i) => ({ data: pixels.subarray(i * 150528, (i + 1) * 150528), width: 224, height: 224 }));
+      using cpu = await Encoder.load(path, { device: 'cpu' });
+      const want = cpu.encode(frames);
+      for (const dtype of ['float32', 'bfloat16'] as const) {
+        using gpu = await Encoder.load(path, { device, dtype });
+        const value = cosine(gpu.encode(frames), want);
+        rows.push({ size, dtype, cosine: value, ok: value > (dtype === 'float32' ? 0.999999 : 0.999) });
+      }
+    });
+  for (const r of rows)
+    console.log(`parity ${r.size} ${r.dtype}: cosine with the CPU's float32 tokens ${r.cosine.toFixed(7)} ${r.ok ? 'ok' : 'FAILS'}`);
+  return { ok: rows.every((r) => r.ok), rows };
+}
+
+/** Two training runs from one seed give the same weights and the same losses, bit for bit, and the loss falls. */
+function determinism(device: Device): { ok: boolean; rows: object[] } {
+  const run = (): { hash: string; losses: number[] } => {
+    const model = student('tiny', true, { device, compute: 'bfloat16' });
+    const trainer = new Trainer(model, { lr: 1e-3, statistics: statisticsOf(model) });
+    try {
+      const batches = [trainingBatch(model, 16)];
+      const losses = Array.from({ length: 8 }, () => trainer.step(batches).loss);
+      const hash = createHash('sha256').update(model.arena.values.float32()).digest('hex');
+      return { hash, losses };
+    } finally {
+      trainer.dispose();
+      model.dispose();
+    }
+  };
+  const [a, b] = [run(), run()];
+  const same = a.hash === b.hash && a.losses.join() === b.losses.join();
+  const falls = a.losses[7]! < a.losses[0]!;
+  console.log(`determinism: 8 steps of Theia-tiny twice: ${same ? 'the same bits' : 'DIFFERENT'}; loss ${a.losses[0]} -> ${a.losses[7]}`);
+  return { ok: same && falls, rows: [a, b] };
+}
+
+function kernels(device: Device): { ok: boolean; rows: object[]; ceilings: object } {
+  const { name } = gpuOf(device);
+  const ceilings = measureCeilings(device, name);
+  console.log(`ceilings of this run: ${ceilings.tflops.toFixed(0)} TFLOP/s (own 8192³ product), ${ceilings.gbytes.toFixed(0)} GB/s (copy)`);
+  const rows: (KernelRow | { case: string; error: string })[] = [];
+  let ok = true;
+  const table = new Table(['case', 'median', 'best', 'TFLOP/s', 'GB/s', 'floor', 'share'], 28);
+  for (const [size, batch] of FLOOR_SHAPES) {
+    table.header(`Theia-${size}, batch ${batch}, bfloat16`);
+    for (const c of gpuCases(size, batch, device)) {
+      try {
+        const r = timeKernel(c, device, ceilings);
+        rows.push(r);
+        const cells = [formatTime(r.seconds), formatTime(r.best), r.tflops.toFixed(1), r.gbytes.toFixed(0), formatTime(r.floor_seconds)];
+        table.row([c.name, ...cells, formatShare(r.share)]);
+      } catch (error) {
+        ok = false;
+        rows.push({ case: c.name, error: String(error) });
+        table.row([c.name, `FAILS: ${String(error)}`]);
+      }
+    }
+  }
+  return { ok, rows, ceilings };
+}
+
+async function models(device: Device): Promise<{ ok: boolean; rows: ModelRow[] }> {
+  const rows: ModelRow[] = [];
+  const table = new Table(['case', 'median', 'best', 'images/s', 'TFLOP/s'], 24);
+  table.header('end to end, bfloat16: pictures and features from host memory, tokens and losses back to it');
+  const note = (r: ModelRow): void => {
+    rows.push(r);
+    table.row([r.case, formatTime(r.seconds), formatTime(r.best), r.images_per_s.toFixed(0), r.tflops.toFixed(1)]);
+  };
+  for (const size of SIZES)
+    await withStudent(size, async (path) => {
+      for (const batch of [1, 8, 64]) note(await timeEncode(path, size, batch, device));
+    });
+  for (const size of SIZES) for (const batch of [16, 128]) note(timeTraining(size, batch, device));
+  return { ok: true, rows };
+}
+
+const [stage, where, out] = process.argv.slice(2);
+const device = resolveDevice(where ?? 'cuda');
+const stages: Record<string, (d: Device) => { ok: boolean } | Promise<{ ok: boolean }>> = { parity, determinism, kernels, models };
+const run = Object.hasOwn(stages, stage ?? '') ? stages[stage!] : undefined;
+if (!run || out === undefined) throw new Error(`expected a stage of ${Object.keys(stages).join(', ')}, a device and a file, got ${stage}`);
+const result = await run(device);
+writeFileSync(out, JSON.stringify({ gpu: gpuOf(device), ...result }));
+process.exitCode = result.ok ? 0 : 1;

@@ -1,0 +1,68 @@
+// Whole models on a GPU: the encoder from bytes on the host to tokens on the host, and the training step.
+import { Encoder } from '../../src/encoder/index.js';
+import { measureCost } from '../../src/tensor/index.js';
+import type { Device } from '../../src/tensor/index.js';
+import { Trainer } from '../../src/train/trainer.js';
+import type { PendingStep } from '../../src/train/trainer.js';
+import { pictures, statisticsOf, student, trainingBatch } from '../support/student.js';
+import type { StudentSize } from '../support/student.js';
+
+export interface ModelRow {
+  case: string;
+  images: number;
+  /** of one call, the median */
+  seconds: number;
+  best: number;
+  images_per_s: number;
+  tflops: number;
+}
+
+function row(name: string, images: number, flops: number, times: number[]): ModelRow {
+  const sorted = [...times].sort((a, b) => a - b);
+  const seconds = sorted[sorted.length >> 1]!;
+  return { case: name, images, seconds, best: sorted[0]!, images_per_s: images / seconds, tflops: flops / seconds / 1e12 };
+}
+
+/** Encoder.encode of frames that lie in host memory: upload, replay, download. */
+export async function timeEncode(path: string, size: StudentSize, batch: number, device: Device, calls = 50): Promise<ModelRow> {
+  using encoder = await Encoder.load(path, { device, dtype: 'bfloat16' });
+  const pixels = pictures(batch);
+  const each = 224 * 224 * 3;
+  const frames = Array.from({ length: batch }, (_, i) => ({ data: pixels.subarray(i * each, (i + 1) * each), width: 224, height: 224 }));
+  let out: Float32Array | undefined;
+  const { flops } = measureCost(() => (out = encoder.encode(frames)));
+  for (let i = 0; i < 5; i++) encoder.encode(frames, { out: out! });
+  const times = Array.from({ length: calls }, () => {
+    const start = performance.now();
+    encoder.encode(frames, { out: out! });
+    return (performance.now() - start) / 1000;
+  });
+  return row(`encode ${size} batch ${batch}`, batch, flops, times);
+}
+
+/** Steps behind each other, results fetched one step late, features in host memory: as theia-train runs. */
+export function timeTraining(size: StudentSize, batch: number, device: Device, steps = 30): ModelRow {
+  const model = student(size, true, { device, compute: 'bfloat16' });
+  const trainer = new Trainer(model, { lr: 1e-4, statistics: statisticsOf(model) });
+  try {
+    const batches = [trainingBatch(model, batch)];
+    const { flops } = measureCost(() => void trainer.step(batches));
+    for (let i = 0; i < 3; i++) trainer.step(batches);
+    let pending: PendingStep = trainer.submit(batches);
+    const times: number[] = [];
+    let last = performance.now();
+    for (let i = 0; i < steps; i++) {
+      const next = trainer.submit(batches);
+      pending.result();
+      pending = next;
+      const now = performance.now();
+      times.push((now - last) / 1000);
+      last = now;
+    }
+    pending.result();
+    return row(`train ${size} batch ${batch}`, batch, flops, times);
+  } finally {
+    trainer.dispose();
+    model.dispose();
+  }
+}

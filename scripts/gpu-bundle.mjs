@@ -1,0 +1,79 @@
+// npm run gpu:bundle [-- FOLDER]
+// Makes a folder (gpu-bundle/) of at most 60 MB that runs gpu:check on a bare Linux machine with an NVIDIA driver, without Node, compiler
+// or network:   cd gpu-bundle && sh run.sh [flags of gpu:check]
+// It holds this Node (compressed), the built addon, the compiled tests and benches, their few packages, and the small goldens.
+import { spawnSync } from 'node:child_process';
+import {
+  chmodSync,
+  cpSync,
+  createReadStream,
+  createWriteStream,
+  existsSync,
+  mkdirSync,
+  readFileSync,
+  readdirSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
+import { join, resolve } from 'node:path';
+import { pipeline } from 'node:stream/promises';
+import { constants, createGzip } from 'node:zlib';
+import { build, prepareModules, root } from './support/prepare.mjs';
+
+const LIMIT = 60 * 2 ** 20;
+const folder = resolve(process.argv[2] ?? join(root, 'gpu-bundle'));
+prepareModules();
+build();
+rmSync(folder, { recursive: true, force: true });
+mkdirSync(folder, { recursive: true });
+const copy = (path, to = path) => cpSync(join(root, path), join(folder, to), { recursive: true, dereference: true });
+
+for (const path of ['package.json', 'CMakeLists.txt', 'scripts', 'dist', 'test/fixtures', 'bin'])
+  if (existsSync(join(root, path))) copy(path);
+mkdirSync(join(folder, 'build', 'Release'), { recursive: true });
+for (const name of ['theia.node', 'theia_simt.node'])
+  if (existsSync(join(root, 'build', 'Release', name))) {
+    copy(join('build', 'Release', name));
+    spawnSync('strip', [join(folder, 'build', 'Release', name)]); // smaller, if there is a strip
+  }
+// What the compiled code imports at run time. sharp decodes pictures, which nothing here does.
+const lock = JSON.parse(readFileSync(join(root, 'package-lock.json'), 'utf8')).packages;
+const needed = ['uvu', 'smol-toml', 'valibot', 'benny'];
+const taken = new Set();
+while (needed.length > 0) {
+  const name = needed.pop();
+  const path = `node_modules/${name}`;
+  if (taken.has(name) || !existsSync(join(root, path))) continue;
+  taken.add(name);
+  copy(path);
+  needed.push(...Object.keys(lock[path]?.dependencies ?? {}));
+}
+const peers = join(root, '..', 'shared', 'peers');
+if (existsSync(peers)) cpSync(peers, join(folder, 'peers'), { recursive: true });
+
+await pipeline(
+  createReadStream(process.execPath),
+  createGzip({ level: constants.Z_BEST_COMPRESSION }),
+  createWriteStream(join(folder, 'node.gz')),
+);
+writeFileSync(
+  join(folder, 'run.sh'),
+  `#!/bin/sh
+# Unpacks Node beside this file and runs the GPU check; the result lands in results/ or where --out says.
+cd "$(dirname "$0")" || exit 1
+[ -x ./node ] || { gzip -dc node.gz >node && chmod +x node; } || exit 1
+exec ./node scripts/gpu-check.mjs --no-build --out results "$@"
+`,
+);
+chmodSync(join(folder, 'run.sh'), 0o755);
+
+const sizeOf = (path) =>
+  statSync(path).isDirectory() ? readdirSync(path).reduce((n, name) => n + sizeOf(join(path, name)), 0) : statSync(path).size;
+const size = sizeOf(folder);
+console.log(`${folder}: ${(size / 2 ** 20).toFixed(1)} MiB`);
+for (const name of readdirSync(folder)) console.log(`  ${name.padEnd(16)} ${(sizeOf(join(folder, name)) / 2 ** 20).toFixed(2)} MiB`);
+if (size > LIMIT) {
+  console.error(`the bundle has to stay within ${LIMIT / 2 ** 20} MiB`);
+  process.exit(1);
+}
