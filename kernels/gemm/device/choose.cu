@@ -77,7 +77,9 @@ TileChoice choose_tile(int64_t m, int64_t n, int64_t k, bool tensor_cores, Famil
   for (int tile = 0; tile < kTiles; ++tile) {
     const TileInfo& t = kTileInfos[tile];
     const int64_t shared = tile_shared(tile, family);
-    if ((only >= 0 && tile != only) || t.tensor_cores != tensor_cores || !tile_exists(tile, family, order) || shared > info.shared_per_block) continue;
+    if ((only >= 0 && tile != only) || t.tensor_cores != tensor_cores || !tile_exists(tile, family, order) ||
+        shared > info.shared_per_block)
+      continue;
     const int64_t tiles_m = ceil_div(m, t.m), tiles_n = ceil_div(n, t.n), steps = ceil_div(k, t.k);
     if (tiles_m > kMaxGridX / tiles_n) continue;
     // 1 KB of a block's shared memory is the system's.
@@ -115,8 +117,7 @@ double choice_for(const char* text, const DeviceInfo& info) {
   while (o < 3 && std::strcmp(order, kOrders[o]) != 0) ++o;
   if (read != 6 || m < 1 || n < 1 || k < 0 || f == 4 || o == 3)
     fail("ERR_ARGS", "gemm: expected 'm n k type family order', got '%.80s'", text);
-  const TileChoice c =
-      choose_tile(m, n, k, std::strcmp(type, "bfloat16") == 0, static_cast<Family>(f), static_cast<Order>(o), info);
+  const TileChoice c = choose_tile(m, n, k, std::strcmp(type, "bfloat16") == 0, static_cast<Family>(f), static_cast<Order>(o), info);
   return c.tile + 16.0 * c.splits;
 }
 

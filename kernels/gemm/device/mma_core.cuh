@@ -56,7 +56,7 @@ __global__ void __launch_bounds__(Tile::kThreads, Tile::kBlocks)
   const int steps = static_cast<int>((block.k_end - block.k_begin + Tile::kK - 1) / Tile::kK);
   const auto a_slab = [&](int stage) { return smem + stage * Layout::kStage; };
   const auto b_slab = [&](int stage) { return smem + stage * Layout::kStage + A::Slab::kBytes; };
-#pragma unroll
+#pragma unroll 1
   for (int stage = 0; stage < Tile::kStages - 1; ++stage) {
     if (stage < steps) {
       a.fetch(a_slab(stage)), b.fetch(b_slab(stage));
