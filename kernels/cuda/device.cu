@@ -81,7 +81,7 @@ class CudaDevice final : public Device {
   void wait() override {
     enter();
     // Whatever a kernel did wrong is reported by the first call that waits for it.
-    throw_if_failed("waiting for earlier kernels (THEIA_SYNC=1 finds out which)", cudaStreamSynchronize(compute_.handle));
+    throw_if_failed("waiting for earlier kernels", cudaStreamSynchronize(compute_.handle));
   }
 
   uint64_t upload_later(std::byte* to, const std::byte* pinned, int64_t bytes) override {
