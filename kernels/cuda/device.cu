@@ -47,7 +47,8 @@ class CudaDevice final : public Device {
   std::byte* allocate(int64_t bytes) override {
     enter();
     void* memory = nullptr;
-    const cudaError_t status = cudaMalloc(&memory, static_cast<size_t>(bytes));
+    cudaError_t status = cudaMalloc(&memory, static_cast<size_t>(bytes));
+    if (status == cudaErrorMemoryAllocation && staging_.shrink()) status = cudaMalloc(&memory, static_cast<size_t>(bytes));
     if (status == cudaErrorMemoryAllocation) {
       (void)cudaGetLastError();
       return nullptr;
