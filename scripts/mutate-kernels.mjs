@@ -161,7 +161,7 @@ for (const mutant of mutants) {
   );
   // Written as it goes: a run takes long.
   const entries = [...table.values()].sort((a, b) => (keyOf(a) < keyOf(b) ? -1 : 1));
-  writeFileSync(tableFile, `[\n${entries.map((e) => `  ${JSON.stringify(e)}`).join(',\n')}\n]\n`);
+  writeFileSync(tableFile, `${JSON.stringify(entries, null, 2)}\n`);
 }
 console.log(`${mutants.length} mutants, ${survived} survived without a reason`);
 process.exitCode = survived > 0 ? 1 : 0;

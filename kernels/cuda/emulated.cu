@@ -131,6 +131,8 @@ class Emulator final : public Backend {
         {"mma", &s.mma},
         {"ldmatrix", &s.ldmatrix},
         {"async_copies", &s.async_copies},
+        {"wgmma", &s.wgmma},
+        {"box_copies", &s.box_copies},
         {"bank_conflicts", &s.bank_conflicts},
     };
     if (what == "captures") return static_cast<double>(captured.exchange(0));

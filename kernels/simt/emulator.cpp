@@ -106,12 +106,14 @@ void Engine::block_current() {
   Warp& w = *current->warp;
   w.ready &= ~current->bit;
   if (w.ready == 0) ready_warps &= ~(1u << w.index);
-  Thread* const thread = next();
-  if (!thread) stop_deadlock();
+  Thread* thread;
+  while (!(thread = next()))
+    if (!land_box()) stop_deadlock();
   switch_to(thread);
 }
 
 void Engine::stop_deadlock() {
+  stop_waiting();
   // Barriers and exits see at once what can never be. What is left are warp operations that wait for each other in a ring.
   for (int i = 0; i < warps; ++i) {
     Warp& w = warp_of[i];
@@ -170,6 +172,7 @@ void run_thread() {
   if (e.failed) e.leave();
   Warp& w = *t.warp;
   finish_copies(t);
+  e.finish_products(t);
   if (const Meeting* m = w.waits_for(t.bit))
     e.stop(t, m->site, "the thread has left the kernel, but thread %s waits for it in %s", name_of(lane(w, m->arrived).thread),
            m->op->name);
@@ -178,7 +181,10 @@ void run_thread() {
   w.gone |= t.bit;
   e.gone += 1;
   release(&e.launch_token);
-  if (e.gone == e.threads) e.leave();
+  if (e.gone == e.threads) {
+    e.finish_block(t);
+    e.leave();
+  }
   e.block_current();
   __builtin_unreachable();
 }
@@ -190,6 +196,7 @@ void Engine::run_block(uint3 block) {
   gone = arrived = 0;
   ready_warps = 0;
   shared.start_block();
+  hopper.start_block();
   fiber_set = (fiber_set + 1) % kFiberSets;
   for (int i = 0; i < warps; ++i) {
     Warp& w = warp_of[i];
@@ -205,6 +212,8 @@ void Engine::run_block(uint3 block) {
     t.block = block;
     t.fiber = &fibers[i * kFiberSets + fiber_set];
     reset_copies(t);
+    t.waits = nullptr;
+    t.waits_named = 0;
     prepare(*t.fiber, run_thread);
   }
   if (schedule.order == Schedule::Order::random) {

@@ -88,7 +88,7 @@ void set_schedule(const char* text);
 
 /// Counts of this OS thread since the last reset.
 struct Statistics {
-  int64_t launches, blocks, threads, switches, barriers, collectives, mma, ldmatrix, async_copies;
+  int64_t launches, blocks, threads, switches, barriers, collectives, mma, ldmatrix, async_copies, wgmma, box_copies;
   int64_t bank_conflicts;  // wavefronts of ldmatrix beyond one a tile
 };
 Statistics& statistics();

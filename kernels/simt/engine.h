@@ -7,6 +7,7 @@
 
 #include "kernels/simt/emulator.h"
 #include "kernels/simt/fiber.h"
+#include "kernels/simt/hopper_state.h"
 #include "kernels/simt/sanitizers.h"
 #include "kernels/simt/schedule.h"
 
@@ -73,6 +74,9 @@ struct Thread : Place {
   Warp* warp;
   unsigned bit;
   AsyncQueue queue;
+  const MBarrier* waits;  // for the end of its phase
+  int waits_named;        // a barrier of some warps; 0: none
+  Site waits_at;
 };
 
 /// Shared memory of the running block: the dynamic part, then the static arrays as they are met, with a gap behind each.
@@ -150,6 +154,7 @@ struct Engine {
   void* copiers[kFiberSets][kWarps] = {};
   Fiber host;  // where run_grid waits for the block
   SharedMemory shared;
+  HopperState hopper{};
   Warp warp_of[kWarps] = {};
   Thread thread_of[kBlockThreads] = {};
   Statistics statistics{};
@@ -171,6 +176,15 @@ struct Engine {
   /// Ends the block with an error at this thread and line. Does not return.
   [[noreturn]] void stop(const Thread& thread, Site site, const char* format, ...) __attribute__((format(printf, 4, 5)));
   [[noreturn]] void stop_deadlock();
+  /// If a thread waits for what hopper_barrier.cpp has.
+  void stop_waiting();
+  /// Ends the barrier's phase if nothing is left to wait for. The thread and line are those of an error.
+  void settle(MBarrier& barrier, const Thread& thread, Site site);
+  /// One of the boxes on their way arrives; false if there is none.
+  bool land_box();
+  /// Nothing may be under way when a thread, and when the block's last, leaves.
+  void finish_products(const Thread& thread);
+  void finish_block(const Thread& last);
   [[noreturn]] void leave();
 };
 

@@ -1,6 +1,7 @@
 // The g++ half of kernels/cuda/runtime.h, which alone includes it: CUDA's keywords and built-in variables for a compiler that has none.
 #pragma once
 #include "kernels/simt/emulator.h"
+#include "kernels/simt/hopper.h"
 #include "kernels/simt/intrinsics.h"
 
 #define __global__

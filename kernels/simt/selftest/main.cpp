@@ -67,9 +67,10 @@ int run(int count, char** arguments) {
       wanted.push_back(arguments[i]);
   }
   std::vector<Case> all;
-  for (const auto& cases : {lane_cases(), number_cases(), kernel_cases()}) all.insert(all.end(), cases.begin(), cases.end());
+  for (const auto& cases : {lane_cases(), number_cases(), kernel_cases(), hopper_cases()})
+    all.insert(all.end(), cases.begin(), cases.end());
   if (!right)
-    for (const auto& cases : {bug_cases(), address_cases()}) all.insert(all.end(), cases.begin(), cases.end());
+    for (const auto& cases : {bug_cases(), hopper_bug_cases(), address_cases()}) all.insert(all.end(), cases.begin(), cases.end());
   if (list) {
     for (const Case& c : all) std::printf("%s\n", c.name);
     return 0;

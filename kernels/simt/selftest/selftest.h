@@ -15,11 +15,13 @@ struct Case {
   void (*run)();
 };
 
-std::span<const Case> lane_cases();     // lane maps against plain loops
-std::span<const Case> number_cases();   // conversions and other functions without lanes
-std::span<const Case> kernel_cases();   // right kernels
-std::span<const Case> bug_cases();      // kernels whose results or barriers are wrong
-std::span<const Case> address_cases();  // kernels that reach outside of what is theirs, and launches that cannot be
+std::span<const Case> lane_cases();        // lane maps against plain loops
+std::span<const Case> number_cases();      // conversions and other functions without lanes
+std::span<const Case> kernel_cases();      // right kernels
+std::span<const Case> bug_cases();         // kernels whose results or barriers are wrong
+std::span<const Case> hopper_cases();      // right kernels by sm_90's own instructions
+std::span<const Case> hopper_bug_cases();  // and wrong ones
+std::span<const Case> address_cases();     // kernels that reach outside of what is theirs, and launches that cannot be
 
 /// Ends the case: its result is not what it must be.
 [[noreturn]] void wrong(const char* format, ...) __attribute__((format(printf, 1, 2)));
