@@ -15,10 +15,13 @@ import { build, found, root } from './support/prepare.mjs';
 
 const ARCHS = ['sm_80', 'sm_87', 'sm_90a'];
 const PTX = ['compute_90'];
-/** The kernels that multiply bfloat16 on the tensor cores, by their own name or their file's; all others are exact. */
+/** The kernels that multiply bfloat16 on the tensor cores by mma.sync, by their own name or their file's; all others are exact. */
 const MULTIPLIES = (file, kernel) => /^mma_/.test(kernel) || /^(mma_\w+|attention(_grad)?(_tiled)?)\.cu$/.test(file);
+/** The same by wgmma and TMA: for sm_90a alone, on other architectures they are empty. */
+const HOPPER = (file, kernel) => /^wgmma_/.test(kernel) || /^wgmma_\w+\.cu$/.test(file);
 /** What each of them must hold. */
 const MATRIX = ['HMMA.16816.F32.BF16', 'LDSM', 'LDGSTS'];
+const WARPGROUP = ['HGMMA', 'UTMALDG'];
 
 const { values } = parseArgs({
   options: {
@@ -46,7 +49,7 @@ function tableOf(kernels) {
 /** Kernels that several files share, as those of kernels/gemm/device, belong to none. */
 const named = ({ file, kernel }) => (file ? `${file}: ${kernel}` : kernel);
 const cell = (k) => (k ? `${k.registers}${k.shared ? `+${k.shared}` : ''}` : 'none');
-const units = (row) => MATRIX.filter((unit) => [...row.by.values()].some((k) => k.instructions[unit])).join(' ') || '-';
+const units = (row) => [...MATRIX, ...WARPGROUP].filter((unit) => [...row.by.values()].some((k) => k.instructions[unit])).join(' ') || '-';
 const line = (key, row) => [key, ...ARCHS.map((arch) => cell(row.by.get(arch))), units(row)].join('\t');
 
 /** What is wrong with a kernel, whatever the table says. */
@@ -55,10 +58,10 @@ function faults(k, { file, kernel }) {
   const { STL: stores = 0, LDL: loads = 0 } = k.instructions;
   if (k.stack) list.push(`${k.stack} bytes of stack (local memory)`);
   if (stores || loads) list.push(`${stores} stores and ${loads} loads of local memory (spills, or an array that is indexed at run time)`);
-  const matrix = MULTIPLIES(file, kernel);
-  for (const unit of MATRIX) if (matrix && !k.instructions[unit]) list.push(`no ${unit}`);
+  const must = HOPPER(file, kernel) ? (k.arch === 'sm_90a' ? WARPGROUP : []) : MULTIPLIES(file, kernel) ? MATRIX : [];
+  for (const unit of must) if (!k.instructions[unit]) list.push(`no ${unit}`);
   for (const unit of Object.keys(k.instructions))
-    if (unit.startsWith('HMMA') && !(matrix && MATRIX.includes(unit))) list.push(`${unit}, which has no place in an exact kernel`);
+    if (/^H(G)?MMA/.test(unit) && !must.includes(unit)) list.push(`${unit}, which has no place in this kernel`);
   return list;
 }
 
