@@ -15,9 +15,13 @@ import { build, found, root } from './support/prepare.mjs';
 
 const ARCHS = ['sm_80', 'sm_87', 'sm_90a'];
 const PTX = ['compute_90'];
-/** The files whose kernels multiply bfloat16 on the tensor cores; all others are exact. What each kernel there must hold. */
-const MATRIX_FILES = /^(mma_\w+|attention(_grad)?(_tiled)?)\.cu$/;
+/** The kernels that multiply bfloat16 on the tensor cores by mma.sync, by their own name or their file's; all others are exact. */
+const MULTIPLIES = (file, kernel) => /^mma_/.test(kernel) || /^(mma_\w+|attention(_grad)?(_tiled)?)\.cu$/.test(file);
+/** The same by wgmma and TMA: for sm_90a alone, on other architectures they are empty. */
+const HOPPER = (file, kernel) => /^wgmma_/.test(kernel) || /^wgmma_\w+\.cu$/.test(file);
+/** What each of them must hold. */
 const MATRIX = ['HMMA.16816.F32.BF16', 'LDSM', 'LDGSTS'];
+const WARPGROUP = ['HGMMA', 'UTMALDG'];
 
 const { values } = parseArgs({
   options: {
@@ -36,26 +40,28 @@ function tableOf(kernels) {
   kernels.forEach((k, i) => {
     const key = `${names[i].file}\t${names[i].kernel}`;
     const row = rows.get(key) ?? { ...names[i], by: new Map() };
-    if (row.by.has(k.arch)) throw new Error(`${names[i].file}: two kernels read ${names[i].kernel}`);
+    if (row.by.has(k.arch) && row.by.get(k.arch).name !== k.name) throw new Error(`${names[i].file}: two kernels read ${names[i].kernel}`);
     row.by.set(k.arch, k);
     rows.set(key, row);
   });
   return new Map([...rows].sort(([a], [b]) => (a < b ? -1 : 1)));
 }
+/** Kernels that several files share, as those of kernels/gemm/device, belong to none. */
+const named = ({ file, kernel }) => (file ? `${file}: ${kernel}` : kernel);
 const cell = (k) => (k ? `${k.registers}${k.shared ? `+${k.shared}` : ''}` : 'none');
-const units = (row) => MATRIX.filter((unit) => [...row.by.values()].some((k) => k.instructions[unit])).join(' ') || '-';
+const units = (row) => [...MATRIX, ...WARPGROUP].filter((unit) => [...row.by.values()].some((k) => k.instructions[unit])).join(' ') || '-';
 const line = (key, row) => [key, ...ARCHS.map((arch) => cell(row.by.get(arch))), units(row)].join('\t');
 
 /** What is wrong with a kernel, whatever the table says. */
-function faults(k, file) {
+function faults(k, { file, kernel }) {
   const list = [];
   const { STL: stores = 0, LDL: loads = 0 } = k.instructions;
   if (k.stack) list.push(`${k.stack} bytes of stack (local memory)`);
   if (stores || loads) list.push(`${stores} stores and ${loads} loads of local memory (spills, or an array that is indexed at run time)`);
-  const matrix = MATRIX_FILES.test(file);
-  for (const unit of MATRIX) if (matrix && !k.instructions[unit]) list.push(`no ${unit}`);
+  const must = HOPPER(file, kernel) ? (k.arch === 'sm_90a' ? WARPGROUP : []) : MULTIPLIES(file, kernel) ? MATRIX : [];
+  for (const unit of must) if (!k.instructions[unit]) list.push(`no ${unit}`);
   for (const unit of Object.keys(k.instructions))
-    if (unit.startsWith('HMMA') && !(matrix && MATRIX.includes(unit))) list.push(`${unit}, which has no place in ${file || 'this kernel'}`);
+    if (/^H(G)?MMA/.test(unit) && !must.includes(unit)) list.push(`${unit}, which has no place in this kernel`);
   return list;
 }
 
@@ -71,14 +77,17 @@ function differences(rows, text) {
   const columns = ['file', 'kernel', ...ARCHS, 'units'];
   for (const [key, row] of rows) {
     const [is, was] = [line(key, row), wanted.get(key)];
-    if (was === undefined) list.push(`${row.file}: ${row.kernel} is not in the table`);
+    if (was === undefined) list.push(`${named(row)} is not in the table`);
     else if (is !== was) {
       const [a, b] = [was.split('\t'), is.split('\t')];
       const changed = columns.flatMap((c, i) => (a[i] === b[i] ? [] : [`${c}: ${a[i]}, now ${b[i]}`]));
-      list.push(`${row.file}: ${row.kernel}: ${changed.join('; ')}`);
+      list.push(`${named(row)}: ${changed.join('; ')}`);
     }
   }
-  for (const key of wanted.keys()) if (!rows.has(key)) list.push(`${key.replace('\t', ': ')} is in the table, but not in the addon`);
+  for (const key of wanted.keys()) {
+    const [file, kernel] = key.split('\t');
+    if (!rows.has(key)) list.push(`${named({ file, kernel })} is in the table, but not in the addon`);
+  }
   return list;
 }
 
@@ -99,7 +108,7 @@ function check() {
 
   const rows = tableOf(kernels);
   const problems = [...rows.values()].flatMap((row) =>
-    [...row.by.values()].flatMap((k) => faults(k, row.file).map((fault) => `${row.file}: ${row.kernel} (${k.arch}): ${fault}`)),
+    [...row.by.values()].flatMap((k) => faults(k, row).map((fault) => `${named(row)} (${k.arch}): ${fault}`)),
   );
   const archs = [...new Set(kernels.map((k) => k.arch))].sort();
   if (archs.join() !== ARCHS.join()) problems.push(`${file} is for ${archs.join(', ')}; expected ${ARCHS.join(', ')}`);
@@ -110,7 +119,7 @@ function check() {
   const most = kernels.reduce((a, k) => (k.registers > a.registers ? k : a));
   const name = readable([most.name])[0];
   console.log(`${rows.size} kernels for ${archs.join(', ')}, made by nvcc ${compiler}; PTX for ${ptx.join(', ')}`);
-  console.log(`at most ${most.registers} registers: ${name.file} ${name.kernel} (${most.arch}); ${problems.length} faults`);
+  console.log(`at most ${most.registers} registers: ${named(name)} (${most.arch}); ${problems.length} faults`);
   compare(rows, compiler);
   disassemble(kernels, file);
 }

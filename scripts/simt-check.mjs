@@ -4,6 +4,7 @@
 //   node scripts/simt-check.mjs race               ThreadSanitizer as a race detector between the threads of a launch
 //   node scripts/simt-check.mjs KIND NAME...       only tests whose path contains one of the names
 //   node scripts/simt-check.mjs KIND --no-build    what is built; --self: only the self-tests; --limit S: seconds a test file may take (240)
+//   node scripts/simt-check.mjs race --all         every test, not only those of schedules: seven times the plain time, on one core
 // Needs what `npm run build` makes. Exit code 1 if anything failed; the last line is `N passed, N failed`.
 import { spawnSync } from 'node:child_process';
 import { existsSync, readdirSync } from 'node:fs';
@@ -29,6 +30,8 @@ const KINDS = {
     library: 'libtsan.so',
     // One report a place is enough, but the places of two kernels may be the same piece of shared memory.
     environment: { TSAN_OPTIONS: 'ignore_noninstrumented_modules=1 suppress_equal_addresses=0' },
+    // A race is one under every schedule, whatever the values: each kernel at its smallest shape, once (--all: the other tests too).
+    fewer: { THEIA_TEST_ONLY: 'schedule', THEIA_TEST_SCHEDULES: 'random:1' },
     planted: {
       gemm_without_first_barrier: /data race .*(ldmatrix|cp_async)\.h/,
       gemm_without_trailing_barrier: /data race .*(ldmatrix|cp_async)\.h/,
@@ -46,13 +49,14 @@ const { values, positionals } = parseArgs({
   options: {
     'no-build': { type: 'boolean', default: false },
     self: { type: 'boolean', default: false },
+    all: { type: 'boolean', default: false },
     limit: { type: 'string', default: '240' },
   },
   allowPositionals: true,
 });
 const kind = KINDS[positionals[0]];
 if (!kind || !(Number(values.limit) > 0)) {
-  console.error('usage: node scripts/simt-check.mjs address|race [--no-build] [--self] [--limit S] [NAME...]');
+  console.error('usage: node scripts/simt-check.mjs address|race [--no-build] [--self] [--all] [--limit S] [NAME...]');
   process.exit(2);
 }
 const names = positionals.slice(1);
@@ -105,18 +109,23 @@ if (!values.self) {
   const env = {
     ...process.env,
     ...kind.environment,
+    ...(!values.all && kind.fewer),
     LD_PRELOAD: library,
     THEIA_SIMT: join(out, 'theia_simt.node'),
     THEIA_TEST_DEVICES: 'simt',
   };
-  for (const name of files) {
+  const one = async (name) => {
     const compiled = join('dist', 'test', name.replace(/\.ts$/, '.js'));
     const result = await runFile(process.execPath, [compiled], { cwd: root, limit: Number(values.limit), env });
     const skipped =
       result.skips.filter(({ reason }) => reason.startsWith('device simt')).length > 0 ? 'the emulator was not loaded' : undefined;
     const trouble = result.trouble ?? (result.failed > 0 ? `${result.failed} failed` : skipped);
     judge(`${name}  ${result.passed} passed  ${result.seconds.toFixed(1)} s`, trouble, result.output);
+  };
+  async function worker() {
+    for (let name = files.shift(); name !== undefined; name = files.shift()) await one(name);
   }
+  await Promise.all([worker(), worker()]);
 }
 console.log(`${passed} passed, ${failed} failed`);
 process.exitCode = failed > 0 ? 1 : 0;

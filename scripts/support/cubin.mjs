@@ -12,6 +12,9 @@ const OPCODES = new Map([
   [0x23c, 'HMMA'],
   [0x83b, 'LDSM'],
   [0xfae, 'LDGSTS'],
+  [0x9f0, 'HGMMA'], // both operands in shared memory
+  [0xdf0, 'HGMMA'], // the first in registers
+  [0x5b4, 'UTMALDG'],
   [0x387, 'STL'],
   [0x983, 'LDL'],
 ]);

@@ -49,7 +49,7 @@ if (spawnSync('c++filt', ['--version']).status !== 0) {
     assert.equal(faults, [
       'bad.cu: indexed (sm_80): 256 bytes of stack (local memory)',
       'bad.cu: indexed (sm_80): 64 stores and 1 loads of local memory (spills, or an array that is indexed at run time)',
-      'bad.cu: rounding (sm_80): HMMA.1688.F32.TF32, which has no place in bad.cu',
+      'bad.cu: rounding (sm_80): HMMA.1688.F32.TF32, which has no place in this kernel',
       'bad.cu: spilling (sm_80): 40 bytes of stack (local memory)',
       'bad.cu: spilling (sm_80): 11 stores and 11 loads of local memory (spills, or an array that is indexed at run time)',
       `${fixture('bad.o')} is for sm_80; expected sm_80, sm_87, sm_90a`,

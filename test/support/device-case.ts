@@ -23,8 +23,8 @@ import type { CaseTensor, OpCase, Values } from './op-case.js';
 export type DeviceDType = 'float32' | 'bfloat16';
 export const DEVICE_DTYPES: readonly DeviceDType[] = ['float32', 'bfloat16'];
 
-/** Orders in which the emulator runs blocks, warps and lanes, and lets copies land. */
-export const SCHEDULES = ['forward', 'reverse', 'random:1', 'random:2', 'random:3'] as const;
+/** Orders in which the emulator runs blocks, warps and lanes, and lets copies land. The race detector needs one only (scripts/simt-check.mjs). */
+export const SCHEDULES: readonly string[] = (process.env['THEIA_TEST_SCHEDULES'] ?? 'forward,reverse,random:1,random:2,random:3').split(',');
 
 const missing = new Map<string, string>();
 /** The devices that tests run on: what THEIA_TEST_DEVICES lists, else simt. */
@@ -39,8 +39,9 @@ export const DEVICES: readonly Device[] = (process.env['THEIA_TEST_DEVICES'] ?? 
   }
 }) as Device[];
 
-/** A test for each device; one that this build lacks is skipped with its reason. */
+/** A test for each device; one that this build lacks is skipped with its reason. THEIA_TEST_ONLY leaves those whose name contains it. */
 export function deviceTest(name: string, fn: (device: Device) => void | Promise<void>): void {
+  if (!name.includes(process.env['THEIA_TEST_ONLY'] ?? '')) return;
   for (const device of DEVICES) test(`${device}: ${name}`, () => fn(device));
   for (const [device, reason] of missing) test(`${device}: ${name}`, () => console.log(`\nSKIP ${name} on ${device}: ${reason}`));
 }
