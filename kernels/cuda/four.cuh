@@ -10,6 +10,7 @@
 #include "kernels/core/tensor.h"
 #include "kernels/cuda/runtime.h"
 #include "kernels/ptx/convert.h"
+#include "kernels/ptx/store.h"
 
 namespace theia::THEIA_DEVICE {
 
@@ -110,10 +111,10 @@ __device__ __forceinline__ void put(const Stream& s, int64_t start, int thread, 
   if constexpr (kWide) {
     if (4 * thread < left) {
       if (s.half)
-        *reinterpret_cast<uint2*>(static_cast<bf16*>(s.data) + start + 4 * thread) =
-            make_uint2(ptx::pack_bf16(v[0], v[1]), ptx::pack_bf16(v[2], v[3]));
+        ptx::store_8(static_cast<bf16*>(s.data) + start + 4 * thread, make_uint2(ptx::pack_bf16(v[0], v[1]), ptx::pack_bf16(v[2], v[3])));
       else
-        *reinterpret_cast<float4*>(static_cast<float*>(s.data) + start + 4 * thread) = make_float4(v[0], v[1], v[2], v[3]);
+        ptx::store_16(static_cast<float*>(s.data) + start + 4 * thread,
+                      make_uint4(__float_as_uint(v[0]), __float_as_uint(v[1]), __float_as_uint(v[2]), __float_as_uint(v[3])));
     }
   } else {
 #pragma unroll

@@ -6,6 +6,7 @@
 #include "kernels/cuda/runtime.h"
 #include "kernels/max_pool2d/max_pool2d.h"
 #include "kernels/ptx/convert.h"
+#include "kernels/ptx/store.h"
 
 namespace theia::THEIA_DEVICE {
 
@@ -41,7 +42,7 @@ struct Channels {
     } else {
       uint4 all;
       memcpy(&all, raw, sizeof all);
-      *reinterpret_cast<uint4*>(to) = all;
+      ptx::store_16(to, all);
     }
   }
   __device__ __forceinline__ float get(int k) const { return to_float(raw[k]); }

@@ -2,6 +2,7 @@
 #pragma once
 #include "kernels/gemm/device/lines.cuh"
 #include "kernels/ptx/convert.h"
+#include "kernels/ptx/store.h"
 
 namespace theia::THEIA_DEVICE {
 
@@ -45,11 +46,25 @@ __device__ __forceinline__ void load4(const DevicePlane& p, int64_t at, int coun
   }
 }
 
+/// Four elements at a multiple of four, as they lie in memory: a load that nothing waits for until it is unpacked.
+__device__ __forceinline__ uint4 fetch4(const DevicePlane& p, int64_t at) {
+  if (p.dtype == DType::f32) return *reinterpret_cast<const uint4*>(static_cast<const float*>(p.data) + at);
+  const uint2 f = *reinterpret_cast<const uint2*>(static_cast<const uint16_t*>(p.data) + at);
+  return make_uint4(f.x, f.y, 0, 0);
+}
+__device__ __forceinline__ void unpack4(const DevicePlane& p, const uint4& f, float (&v)[4]) {
+  if (p.dtype == DType::f32) {
+    v[0] = __uint_as_float(f.x), v[1] = __uint_as_float(f.y), v[2] = __uint_as_float(f.z), v[3] = __uint_as_float(f.w);
+  } else {
+    v[0] = ptx::low_bf16(f.x), v[1] = ptx::high_bf16(f.x), v[2] = ptx::low_bf16(f.y), v[3] = ptx::high_bf16(f.y);
+  }
+}
+
 __device__ __forceinline__ void save4(const DevicePlane& p, int64_t at, int count, bool vector, const float (&v)[4]) {
   if (p.dtype == DType::f32) {
     float* to = static_cast<float*>(p.data) + at;
     if (vector) {
-      *reinterpret_cast<float4*>(to) = make_float4(v[0], v[1], v[2], v[3]);
+      ptx::store_16(to, make_uint4(__float_as_uint(v[0]), __float_as_uint(v[1]), __float_as_uint(v[2]), __float_as_uint(v[3])));
     } else {
 #pragma unroll
       for (int i = 0; i < 4; ++i)
@@ -59,7 +74,7 @@ __device__ __forceinline__ void save4(const DevicePlane& p, int64_t at, int coun
     const uint32_t low = ptx::pack_bf16(v[0], v[1]), high = ptx::pack_bf16(v[2], v[3]);
     uint16_t* to = static_cast<uint16_t*>(p.data) + at;
     if (vector) {
-      *reinterpret_cast<uint2*>(to) = make_uint2(low, high);
+      ptx::store_8(to, make_uint2(low, high));
     } else {
       const uint16_t half[4] = {static_cast<uint16_t>(low), static_cast<uint16_t>(low >> 16), static_cast<uint16_t>(high),
                                 static_cast<uint16_t>(high >> 16)};

@@ -96,13 +96,24 @@ __global__ void __launch_bounds__(kSumThreads) sum_splits(const __grid_constant_
   if (i >= all) return;
   const int64_t row = i / quads, column = (i - row * quads) * 4;
   const int count = e.n - column < 4 ? static_cast<int>(e.n - column) : 4;
-  const bool vector = e.n % 4 == 0;
+  const float* from = partial + row * e.n + column;
   float v[4] = {0, 0, 0, 0};
-  for (int split = 0; split < splits; ++split) {
-    float part[4];
-    load4({const_cast<float*>(partial), DType::f32, {}}, split * size + row * e.n + column, count, vector, part);
+  if (e.n % 4 == 0) {
+    constexpr int kTogether = 4;  // parts under way at once: where C is small nothing else hides what a load takes
+    for (int split = 0; split < splits; split += kTogether, from += kTogether * size) {
+      float4 part[kTogether];
 #pragma unroll
-    for (int j = 0; j < 4; ++j) v[j] += part[j];
+      for (int p = 0; p < kTogether; ++p)
+        if (split + p < splits) part[p] = *reinterpret_cast<const float4*>(from + p * size);
+#pragma unroll
+      for (int p = 0; p < kTogether; ++p)
+        if (split + p < splits) v[0] += part[p].x, v[1] += part[p].y, v[2] += part[p].z, v[3] += part[p].w;
+    }
+  } else {
+    for (int split = 0; split < splits; ++split, from += size) {
+#pragma unroll
+      for (int j = 0; j < 4; ++j) v[j] += j < count ? from[j] : 0.0f;
+    }
   }
   finish4(e, row, column, 0, v);
 }

@@ -23,19 +23,42 @@ __global__ void __launch_bounds__(kThreads)
   const int count = p.columns - column >= 4 ? 4 : p.columns > column ? static_cast<int>(p.columns - column) : 0;
   const bool whole = vector && count == 4;
   float sum[4] = {0, 0, 0, 0};
-  if (count > 0) {
-#pragma unroll 2
-    for (int64_t row = begin + warp; row < end; row += kLanes) {
-      float d[4], f[4];
-      load4(p.dy, line_offset(p.dy.rows, row) + column, count, whole, d);
-      if (p.multiply != Multiply::none) {
-        load4(p.factor, line_offset(p.factor.rows, row) + column, count, whole, f);
+  const bool multiplies = p.multiply != Multiply::none;
+  const auto use = [&](int64_t row, float(&d)[4], const float(&f)[4]) {
+    if (multiplies) {
 #pragma unroll
-        for (int i = 0; i < 4; ++i) d[i] = p.multiply == Multiply::value ? d[i] * f[i] : f[i] > 0.0f ? d[i] : 0.0f;
+      for (int i = 0; i < 4; ++i) d[i] = p.multiply == Multiply::value ? d[i] * f[i] : f[i] > 0.0f ? d[i] : 0.0f;
+    }
+    if (p.dpre.data) save4(p.dpre, line_offset(p.dpre.rows, row) + column, count, whole, d);
+#pragma unroll
+    for (int i = 0; i < 4; ++i) sum[i] += d[i];
+  };
+  if (whole) {
+    constexpr int kTogether = 4;  // rows under way at once
+    for (int64_t row = begin + warp; row < end; row += kTogether * kLanes) {
+      uint4 raw[kTogether], more[kTogether];
+#pragma unroll
+      for (int t = 0; t < kTogether; ++t) {
+        raw[t] = more[t] = make_uint4(0, 0, 0, 0);
+        if (row + t * kLanes >= end) continue;
+        raw[t] = fetch4(p.dy, line_offset(p.dy.rows, row + t * kLanes) + column);
+        if (multiplies) more[t] = fetch4(p.factor, line_offset(p.factor.rows, row + t * kLanes) + column);
       }
-      if (p.dpre.data) save4(p.dpre, line_offset(p.dpre.rows, row) + column, count, whole, d);
 #pragma unroll
-      for (int i = 0; i < 4; ++i) sum[i] += d[i];
+      for (int t = 0; t < kTogether; ++t) {
+        if (row + t * kLanes >= end) break;
+        float d[4], f[4];
+        unpack4(p.dy, raw[t], d);
+        unpack4(p.factor, more[t], f);
+        use(row + t * kLanes, d, f);
+      }
+    }
+  } else if (count > 0) {
+    for (int64_t row = begin + warp; row < end; row += kLanes) {
+      float d[4], f[4] = {0, 0, 0, 0};
+      load4(p.dy, line_offset(p.dy.rows, row) + column, count, false, d);
+      if (multiplies) load4(p.factor, line_offset(p.factor.rows, row) + column, count, false, f);
+      use(row, d, f);
     }
   }
   if (!partial) return;
