@@ -4,10 +4,10 @@ import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { addon } from '../../src/native/load.js';
 import type { Device } from '../../src/tensor/index.js';
-import { checkForwardExact } from '../support/conv-device.js';
+import { checkForwardExact, checkGradientExact } from '../support/conv-device.js';
 import type { Geometry } from '../support/conv-case.js';
 import { checkDeviceBf16, checkDeviceExact, checkSchedules, deviceTest, withEmulated } from '../support/device-case.js';
-import { expectedForward, forward, plainForward } from '../support/linear-case.js';
+import { backward, expectedBackward, expectedForward, forward, plainForward } from '../support/linear-case.js';
 import type { Make, Options, Size } from '../support/linear-case.js';
 import { randomValues, runCase, same, smallIntegers } from '../support/op-case.js';
 
@@ -41,6 +41,29 @@ deviceTest('exact on integers: two blocks each way, partial tiles, k longer than
     withWgmma(device, tile, () => {
       const f = forward([m + 9, n + 12, 6 * 64 + 40], one, { bias: true, activation: 'relu', residual: true, full: ['y'] });
       checkDeviceExact(device, f, { y: expectedForward(f) }, ['bfloat16']);
+    });
+});
+
+deviceTest('exact on integers: gradients, whose operands are not along k', (device) => {
+  for (const [tile, m, n] of TILES) {
+    // dx is m x n over depth, dw m x n over depth: M, N and K of the layer are placed so.
+    const depth = 5 * 64 + 8;
+    const forDx = backward(forward([m + 9, depth, n + 8], one), { full: ['dx'] }, one);
+    const forDw = backward(forward([depth, m + 16, n + 8], one), { accumulate: true }, one);
+    for (const [b, name] of [
+      [forDx, 'dx'],
+      [forDw, 'dw'],
+    ] as const) {
+      const { dx, dw, dbias: _, ...inputs } = b.tensors;
+      const alone = { ...b, tensors: { ...inputs, [name]: name === 'dx' ? dx! : dw! } };
+      withWgmma(device, tile, () => checkDeviceExact(device, alone, { [name]: expectedBackward(b)[name]! }, ['bfloat16']));
+    }
+  }
+  for (const [tile] of TILES)
+    withWgmma(device, tile, () => {
+      const b = backward(forward([3, 16, 72], one, { activation: 'relu', bias: true }), {}, one);
+      checkDeviceExact(device, b, expectedBackward(b), ['bfloat16']);
+      checkSchedules(device, backward(forward([70, 72, 136], randomValues, { activation: 'gelu' })), ['bfloat16']);
     });
 });
 
@@ -127,6 +150,18 @@ const GEOMETRIES: Geometry[] = [
   { b: 2, h: 7, w: 6, i: 64, o: 16, k: 3, stride: 1, padding: 0, outputPadding: 0 },
   { b: 2, h: 5, w: 6, i: 64, o: 16, k: 3, stride: 2, padding: 1, outputPadding: 1 },
 ];
+
+// Input gradients: channels of y in steps of 64.
+const GRADIENTS: Geometry[] = [
+  { b: 2, h: 6, w: 7, i: 136, o: 64, k: 3, stride: 1, padding: 1 },
+  { b: 3, h: 4, w: 5, i: 16, o: 64, k: 1, stride: 1, padding: 0 },
+  { b: 2, h: 7, w: 5, i: 24, o: 128, k: 3, stride: 2, padding: 1 },
+  { b: 2, h: 6, w: 5, i: 8, o: 64, k: 3, stride: 1, padding: 1, outputPadding: 0 },
+];
+for (const g of GRADIENTS)
+  deviceTest(`gradients of ${g.b}x${g.h}x${g.w}x${g.i} -> ${g.o}, window ${g.k}, stride ${g.stride}`, (device) =>
+    withWgmma(device, 6, () => checkGradientExact(device, g)),
+  );
 
 for (const g of GEOMETRIES) {
   const transposed = g.outputPadding !== undefined;

@@ -72,7 +72,7 @@ int64_t tile_shared(int tile, Family family) {
 
 bool tile_exists(int tile, Family family, Order order) {
   if (!kTileInfos[tile].tensor_cores) return family == Family::any;
-  if (tile >= kWgmmaTiles) return order == Order::nt && (family == Family::plain || family == Family::mapped);
+  if (tile >= kWgmmaTiles) return family == Family::plain || (family == Family::mapped && order != Order::tn);
   switch (family) {
     case Family::plain:
       return order != Order::tn || tile <= 3;

@@ -70,7 +70,7 @@ Plan plan_of(const DeviceGemm& g) {
     p.family = is_plain(p.a) && is_plain(p.b) ? Family::plain : Family::mapped;
     const TileInfo& t = tile_info(kWgmmaTiles);
     BoxedOperands boxes;
-    p.boxed = p.order == Order::nt && boxed(p.a, p.b, g.m, g.n, g.k, t.m, t.n, boxes);
+    p.boxed = boxed(p.a, p.b, g.m, g.n, g.k, t.m, t.n, boxes);
   } else if (g.tensor_cores && p.order == Order::nt && looked_up(p.a) && copied(p.b)) {
     p.family = Family::bytes;
     p.a_width = reads(p.a, 8, 1);
@@ -183,7 +183,7 @@ void gemm(const char* name, const DeviceGemm& g, const DeviceContext& context) {
     s.epilogue.vector = g.n % 4 == 0;
   }
   if (choice.tile >= kWgmmaTiles)
-    start_wgmma_nt(choice.tile, s);
+    start_wgmma(choice.tile, s);
   else
     (g.tensor_cores ? kStarts[static_cast<int>(p.family)] : kExactStarts)[static_cast<int>(p.order)](choice.tile, s);
   if (!partial) return;

@@ -1,4 +1,4 @@
-// Matrices and maps on Hopper's tensor cores: linear layers, and convolutions without stride.
+// Matrices and maps on Hopper's tensor cores: linear layers and their gradients; convolutions without stride, and their input gradient.
 #include "kernels/gemm/device/start.cuh"
 #include "kernels/gemm/device/wgmma_core.cuh"
 
@@ -6,7 +6,7 @@ namespace theia::THEIA_DEVICE {
 
 namespace {
 
-template <class Tile, bool patches>
+template <class Tile, class Kind>
 void start_boxed(const Start& s, const BoxedOperands& o) {
   WgmmaParams p{};
   p.a = tensor_map(s.name, o.a);
@@ -15,9 +15,9 @@ void start_boxed(const Start& s, const BoxedOperands& o) {
   p.grid = s.grid;
   p.grid.tiles_m = static_cast<int>(o.tiles_m);
   p.boxes = o.boxes;
-  const int lines = patches ? o.boxes.box_x * o.boxes.box_y * o.boxes.box_images : Tile::kM;
+  const int lines = Kind::kPatches ? o.boxes.box_x * o.boxes.box_y * o.boxes.box_images : Tile::kM;
   p.stage_bytes = static_cast<unsigned>(lines + Tile::kN) * 128;
-  launch(s.name, wgmma_gemm<Tile, patches>,
+  launch(s.name, wgmma_gemm<Tile, Kind>,
          dim3(static_cast<unsigned>(p.grid.tiles_m) * static_cast<unsigned>(p.grid.tiles_n), static_cast<unsigned>(s.splits)),
          dim3(Tile::kThreads), WgmmaLayout<Tile>::kShared, *s.context, p);
 }
@@ -27,12 +27,15 @@ void start_tile(const Start& s) {
   BoxedOperands o;
   if (!boxed(s.a, s.b, s.epilogue.m, s.epilogue.n, s.grid.k, Tile::kM, Tile::kN, o))
     fail("ERR_CUDA", "%s: the copy engine cannot bring these operands in", s.name);
-  o.patches ? start_boxed<Tile, true>(s, o) : start_boxed<Tile, false>(s, o);
+  if (o.patches)
+    return o.b_along_k ? start_boxed<Tile, OperandKind<true, true, true>>(s, o) : start_boxed<Tile, OperandKind<true, true, false>>(s, o);
+  if (!o.a_along_k) return start_boxed<Tile, OperandKind<false, false, false>>(s, o);
+  return o.b_along_k ? start_boxed<Tile, OperandKind<false, true, true>>(s, o) : start_boxed<Tile, OperandKind<false, true, false>>(s, o);
 }
 
 }  // namespace
 
-void start_wgmma_nt(int tile, const Start& s) {
+void start_wgmma(int tile, const Start& s) {
   switch (tile) {
     case 6:
       return start_tile<Tile6>(s);
