@@ -8,6 +8,7 @@
 
 #include "kernels/core/error.h"
 #include "kernels/core/peak.h"
+#include "kernels/core/pool.h"
 #include "kernels/gemm/tile_peak.h"
 #include "kernels/cuda/archs.h"
 #include "kernels/ops.h"

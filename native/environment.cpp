@@ -5,6 +5,7 @@
 
 #include "kernels/core/error.h"
 #include "kernels/core/overlap.h"
+#include "kernels/core/pool.h"
 #include "kernels/ops.h"
 #include "native/call.h"
 

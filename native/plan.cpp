@@ -57,7 +57,8 @@ uint32_t Environment::end_recording() {
   p.reusable.clear();  // the plan's own reference keeps these blocks
   const int on = p.calls.empty() ? kCpu : p.calls.front().device;
   const bool one = std::all_of(p.calls.begin(), p.calls.end(), [&](const RecordedCall& c) { return c.device == on; });
-  if (one && on != kCpu && device(on).device->captures()) p.captured_on = on;
+  // A graph's kernels cannot be waited for one by one.
+  if (one && on != kCpu && device(on).device->captures() && !device(on).synchronous) p.captured_on = on;
   try {
     place_transients(p);
   } catch (...) {

@@ -32,14 +32,11 @@ const copy = (path, to = path) => cpSync(join(root, path), join(folder, to), { r
 for (const path of ['package.json', 'CMakeLists.txt', 'scripts', 'dist', 'test/fixtures', 'bin'])
   if (existsSync(join(root, path))) copy(path);
 mkdirSync(join(folder, 'build', 'Release'), { recursive: true });
-for (const name of ['theia.node', 'theia_simt.node'])
-  if (existsSync(join(root, 'build', 'Release', name))) {
-    copy(join('build', 'Release', name));
-    spawnSync('strip', [join(folder, 'build', 'Release', name)]); // smaller, if there is a strip
-  }
+copy(join('build', 'Release', 'theia.node'));
+spawnSync('strip', [join(folder, 'build', 'Release', 'theia.node')]); // smaller, if there is a strip
 // What the compiled code imports at run time. sharp decodes pictures, which nothing here does.
 const lock = JSON.parse(readFileSync(join(root, 'package-lock.json'), 'utf8')).packages;
-const needed = ['uvu', 'smol-toml', 'valibot', 'benny'];
+const needed = ['uvu', 'smol-toml', 'valibot'];
 const taken = new Set();
 while (needed.length > 0) {
   const name = needed.pop();

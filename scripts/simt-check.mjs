@@ -32,6 +32,7 @@ const KINDS = {
     planted: {
       gemm_without_first_barrier: /data race .*(ldmatrix|cp_async)\.h/,
       gemm_without_trailing_barrier: /data race .*(ldmatrix|cp_async)\.h/,
+      gemm_without_wait: /data race .*(ldmatrix|cp_async)\.h/,
       missing_barrier: /data race .*bugs\.cpp/,
       missing_barrier_before_reuse: /data race .*bugs\.cpp/,
       warp_synchronous: /data race .*bugs\.cpp/,

@@ -19,8 +19,23 @@ export type { ErrorCode } from './errors.js';
 export { packageVersion } from './version.js';
 
 // Tensors
-export { Plan, Tensor, keep, memory, resetPeakMemory, resolveDevice, synchronize, threads, tidy, trimMemory } from './tensor/index.js';
-export type { DType, Device, TypedArray } from './tensor/index.js';
+export {
+  Plan,
+  Tensor,
+  cudaDevices,
+  keep,
+  memory,
+  pinnedArray,
+  readLater,
+  resetPeakMemory,
+  resolveDevice,
+  synchronize,
+  threads,
+  tidy,
+  trimMemory,
+  writeLater,
+} from './tensor/index.js';
+export type { CudaDevice, DType, Device, Fetch, Transfer, TypedArray } from './tensor/index.js';
 
 // Ops
 export { selfAttention } from './ops/attention.js';

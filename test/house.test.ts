@@ -54,10 +54,9 @@ test('the CUDA runtime and inline assembly stay in their folders', () => {
 });
 
 test('kernels and native print nothing and end no process', () => {
-  none(
-    linesMatching([...kernels, ...native], /\b(printf|fprintf|puts|perror|abort|exit|_exit)\s*\(|std::(cout|cerr|clog)/),
-    'C++ that prints or exits',
-  );
+  // The emulator's own tests are a program; and what a compiler's check reports has nowhere else to go.
+  const library = [...kernels, ...native].filter((file) => !/^kernels\/simt\/(selftest\/|undefined\.cpp)/.test(file));
+  none(linesMatching(library, /\b(printf|fprintf|puts|perror|abort|exit|_exit)\s*\(|std::(cout|cerr|clog)/), 'C++ that prints or exits');
 });
 
 /** Who may call the addon besides src/native and src/tensor, and why. */

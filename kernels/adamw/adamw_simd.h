@@ -1,5 +1,6 @@
 // Compiled once per instruction set: the including file defines THEIA_ISA. The arithmetic is adamw_cpu.cpp's, to the bit.
 #include "kernels/adamw/adamw.h"
+#include "kernels/core/pool.h"
 #include "kernels/core/simd.h"
 
 namespace theia::THEIA_ISA {

@@ -1,6 +1,7 @@
 // Compiled once per instruction set: the including file defines THEIA_ISA. The loop is plain; the compiler makes it as wide as the set
 // allows.
 #include "kernels/add/add.h"
+#include "kernels/core/pool.h"
 
 namespace theia::THEIA_ISA {
 

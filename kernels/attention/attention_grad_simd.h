@@ -1,6 +1,7 @@
 // Backward, compiled once per instruction set. Probabilities are made again from the saved log-sum-exp, a chunk of queries at a time; each
 // part of a head's queries gathers its own gradients of keys and values, and these are added in the order of the parts.
 #include "kernels/attention/attention_panels_simd.h"
+#include "kernels/core/pool.h"
 
 namespace theia::THEIA_ISA {
 

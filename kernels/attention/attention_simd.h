@@ -1,6 +1,7 @@
 // Forward, compiled once per instruction set. A chunk of queries has all its scores in cache, so the softmax is an ordinary one over whole
 // rows; the division by its sum waits for the product with v, which has fewer columns.
 #include "kernels/attention/attention_panels_simd.h"
+#include "kernels/core/pool.h"
 
 namespace theia::THEIA_ISA {
 

@@ -1,5 +1,6 @@
 // dbias = sum of dy over all positions. Included by the files per instruction set only.
 #include "kernels/conv2d/window.h"
+#include "kernels/core/pool.h"
 #include "kernels/core/simd.h"
 
 namespace theia::THEIA_ISA {

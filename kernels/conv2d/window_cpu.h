@@ -1,6 +1,7 @@
 // The products of window.h as direct loops over float or double: the reference that the fast variants are tested against.
 #pragma once
 #include "kernels/conv2d/window.h"
+#include "kernels/core/pool.h"
 
 namespace theia::cpu {
 

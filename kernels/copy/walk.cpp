@@ -2,6 +2,7 @@
 #include <algorithm>
 
 #include "kernels/copy/copy.h"
+#include "kernels/core/pool.h"
 
 namespace theia {
 

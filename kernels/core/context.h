@@ -3,9 +3,9 @@
 #include <cstddef>
 #include <cstdint>
 
-#include "kernels/core/pool.h"
-
 namespace theia {
+
+class Pool;  // kernels/core/pool.h, included where work is handed out: device code reads this header and needs no threads
 
 struct Context {
   Pool* pool;

@@ -47,7 +47,8 @@ class CudaDevice final : public Device {
   std::byte* allocate(int64_t bytes) override {
     enter();
     void* memory = nullptr;
-    const cudaError_t status = cudaMalloc(&memory, static_cast<size_t>(bytes));
+    cudaError_t status = cudaMalloc(&memory, static_cast<size_t>(bytes));
+    if (status == cudaErrorMemoryAllocation && staging_.shrink()) status = cudaMalloc(&memory, static_cast<size_t>(bytes));
     if (status == cudaErrorMemoryAllocation) {
       (void)cudaGetLastError();
       return nullptr;
@@ -81,7 +82,7 @@ class CudaDevice final : public Device {
   void wait() override {
     enter();
     // Whatever a kernel did wrong is reported by the first call that waits for it.
-    throw_if_failed("waiting for earlier kernels (THEIA_SYNC=1 finds out which)", cudaStreamSynchronize(compute_.handle));
+    throw_if_failed("waiting for earlier kernels", cudaStreamSynchronize(compute_.handle));
   }
 
   uint64_t upload_later(std::byte* to, const std::byte* pinned, int64_t bytes) override {

@@ -68,6 +68,17 @@ Staging::Landing Staging::land() {
   return found;
 }
 
+bool Staging::shrink() {
+  const size_t before = landings_.size();
+  while (!landings_.empty() && cudaEventQuery(landings_.front().free) == cudaSuccess) {
+    (void)cudaFree(landings_.front().memory);
+    (void)cudaEventDestroy(landings_.front().free);
+    landings_.pop_front();
+  }
+  (void)cudaGetLastError();  // "not ready" is no error
+  return landings_.size() < before;
+}
+
 void Staging::hop(std::byte* to, const std::byte* pinned, int64_t bytes) {
   if (!arrived_) arrived_ = make_event();
   const Landing l = land();

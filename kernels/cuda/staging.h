@@ -25,6 +25,8 @@ class Staging {
   void upload(std::byte* to, const std::byte* host, int64_t bytes);
   /// `pinned` is read until all that is in the copy stream now has happened.
   void upload_pinned(std::byte* to, const std::byte* pinned, int64_t bytes);
+  /// Gives back the device memory that no copy uses at this moment, for when there is no other. False if there was none.
+  bool shrink();
 
  private:
   static constexpr int64_t kSmall = int64_t{64} << 10, kChunk = int64_t{8} << 20;

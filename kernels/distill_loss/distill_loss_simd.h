@@ -1,4 +1,5 @@
 // Compiled once per instruction set: the including file defines THEIA_ISA. One streaming pass over p and t each way.
+#include "kernels/core/pool.h"
 #include "kernels/core/simd_double.h"
 #include "kernels/distill_loss/distill_loss.h"
 

@@ -1,6 +1,7 @@
 // The product in plain C++: the reference of the tests and of gradcheck, and the way of machines without AVX2. Sums run over k in order.
 #include <cmath>
 
+#include "kernels/core/pool.h"
 #include "kernels/gemm/gemm.h"
 
 namespace theia::cpu {

@@ -1,5 +1,6 @@
 // The product per instruction set: tasks, blocks of k, epilogue. Included by the files per instruction set only.
 #pragma once
+#include "kernels/core/pool.h"
 #include "kernels/gemm/operand_simd.h"
 #include "kernels/gemm/tile_peak.h"
 

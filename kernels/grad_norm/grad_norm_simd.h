@@ -1,5 +1,6 @@
 // Compiled once per instruction set: the including file defines THEIA_ISA. Squares are taken in double: the loop waits for memory anyway,
 // and no gradient that float32 can hold overflows or vanishes in its square.
+#include "kernels/core/pool.h"
 #include "kernels/core/simd_double.h"
 #include "kernels/grad_norm/grad_norm.h"
 

@@ -1,4 +1,5 @@
 // Compiled once per instruction set: the including file defines THEIA_ISA.
+#include "kernels/core/pool.h"
 #include "kernels/layernorm/layernorm.h"
 #include "kernels/layernorm/run_simd.h"
 

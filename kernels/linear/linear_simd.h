@@ -1,5 +1,6 @@
 // Linear layers per instruction set. Included by the files per instruction set only.
 #pragma once
+#include "kernels/core/pool.h"
 #include "kernels/core/simd.h"
 #include "kernels/linear/linear_plan.h"
 

@@ -1,3 +1,4 @@
+#include "kernels/core/pool.h"
 #include "kernels/max_pool2d/max_pool2d.h"
 
 namespace theia::cpu {

@@ -1,5 +1,6 @@
 // A vector of channels at a time; the place of the maximum is kept beside it as a number of the tap. Included by the files per
 // instruction set only.
+#include "kernels/core/pool.h"
 #include "kernels/core/simd.h"
 #include "kernels/max_pool2d/max_pool2d.h"
 

@@ -39,12 +39,13 @@ __global__ void __launch_bounds__(kThreads) batch_sums(const __grid_constant__ B
   const bool is_patch = position > 0 && position <= s.patches;
   float sum[4] = {0, 0, 0, 0};
   if (position > 0 || s.first > 0) {
-    const int64_t token = position - 1 + s.first;
-#pragma unroll 4
-    for (int64_t b = 0; b < s.batch; ++b) {
+    const bool copies = is_patch && s.copy.data;
+    int64_t from = (position - 1 + s.first) * s.width + column, to = (position - 1) * s.width + column;
+#pragma unroll 2
+    for (int64_t b = 0; b < s.batch; ++b, from += s.tokens * s.width, to += s.patches * s.width) {
       float v[4];
-      load4(s.dy, (b * s.tokens + token) * s.width + column, count, vector, v);
-      if (is_patch && s.copy.data) save4(s.copy, (b * s.patches + position - 1) * s.width + column, count, vector, v);
+      load4(s.dy, from, count, vector, v);
+      if (copies) save4(s.copy, to, count, vector, v);
 #pragma unroll
       for (int e = 0; e < 4; ++e) sum[e] += v[e];
     }

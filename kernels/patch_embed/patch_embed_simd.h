@@ -1,4 +1,5 @@
 // Compiled once per instruction set: the including file defines THEIA_ISA. The product is kernels/gemm; here is what surrounds it.
+#include "kernels/core/pool.h"
 #include "kernels/patch_embed/geometry.h"
 
 namespace theia::THEIA_ISA {

@@ -1,5 +1,6 @@
 #include <cstring>
 
+#include "kernels/core/pool.h"
 #include "kernels/preprocess/preprocess.h"
 #include "kernels/preprocess/taps.h"
 

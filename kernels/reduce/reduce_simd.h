@@ -1,4 +1,5 @@
 // Compiled once per instruction set: the including file defines THEIA_ISA.
+#include "kernels/core/pool.h"
 #include "kernels/core/simd.h"
 #include "kernels/reduce/reduce.h"
 

@@ -9,11 +9,28 @@
 namespace theia::simt {
 namespace {
 
-void land(const AsyncQueue::Copy& c) {
-  reads(c.global, static_cast<size_t>(c.valid), c.pc);
-  writes(c.shared, static_cast<size_t>(c.bytes), c.pc);
+// Not memset: the race detector would take it for a write of the thread.
+__attribute__((optimize("no-tree-loop-distribute-patterns"))) void land(const AsyncQueue::Copy& c) {
   for (int i = 0; i < c.valid; ++i) c.shared[i] = c.global[i];
   for (int i = c.valid; i < c.bytes; ++i) c.shared[i] = std::byte{0};
+}
+
+/// Tells the race detector of a copy: a read and a write by somebody who has seen what the thread had seen when it issued the copy, and
+/// whom only the thread's wait orders before anything else. Its lines are those of the issue.
+void announce([[maybe_unused]] Engine& e, [[maybe_unused]] Thread& t, [[maybe_unused]] const AsyncQueue::Copy& c) {
+#if defined(THEIA_SIMT_TSAN)
+  void*& copier = e.copiers[e.fiber_set][t.warp->index];
+  if (!copier) copier = __tsan_create_fiber(0);
+  // The thread's own write, for the report's call stack: it races with who still reads the place.
+  writes(c.shared, static_cast<size_t>(c.bytes), c.pc);
+  release(&t.queue.issued);
+  __tsan_switch_to_fiber(copier, 1);
+  acquire(&t.queue.issued);
+  reads(c.global, static_cast<size_t>(c.valid), c.pc);
+  writes(c.shared, static_cast<size_t>(c.bytes), c.pc);
+  release(&t.queue.landed[c.group % 16]);
+  __tsan_switch_to_fiber(t.fiber->tsan, 1);
+#endif
 }
 
 }  // namespace
@@ -37,17 +54,15 @@ void async_copy(void* shared, const void* global, int bytes, int valid, Site sit
   if (!e.shared.holds(shared, static_cast<size_t>(bytes)))
     e.stop(t, site, "cp.async writes outside of shared memory: %td bytes from the start of its dynamic part",
            static_cast<std::byte*>(shared) - e.shared.dynamic());
-  // It may land from now on: whoever still reads the place races with it.
-  void* const pc = __builtin_return_address(0);
-  writes(shared, static_cast<size_t>(bytes), pc);
   const bool now = e.landing == Engine::Landing::at_once || (e.landing == Engine::Landing::either && (e.rng.next() & 1u));
   const AsyncQueue::Copy copy{static_cast<std::byte*>(shared),
                               static_cast<const std::byte*>(global),
-                              pc,
+                              __builtin_return_address(0),
                               static_cast<int8_t>(bytes),
                               static_cast<int8_t>(valid),
                               now,
                               t.queue.group};
+  announce(e, t, copy);
   if (now) land(copy);
   AsyncQueue& q = t.queue;
   if (q.first + q.count == q.capacity) {
@@ -70,7 +85,9 @@ void async_commit() { engine->current->queue.group += 1; }
 void async_wait(int newest) {
   AsyncQueue& q = engine->current->queue;
   while (q.count > 0 && q.copies[q.first].group + newest < q.group) {
-    if (!q.copies[q.first].landed) land(q.copies[q.first]);
+    const AsyncQueue::Copy& c = q.copies[q.first];
+    if (!c.landed) land(c);
+    acquire(&q.landed[c.group % 16]);
     q.first += 1;
     q.count -= 1;
   }

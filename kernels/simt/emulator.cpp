@@ -30,6 +30,11 @@ Statistics& statistics() { return get_engine().statistics; }
 
 Engine::~Engine() {
   for (Thread& t : thread_of) std::free(t.queue.copies);
+#if defined(THEIA_SIMT_TSAN)
+  for (auto& set : copiers)
+    for (void* copier : set)
+      if (copier) __tsan_destroy_fiber(copier);
+#endif
   engine = nullptr;
 }
 

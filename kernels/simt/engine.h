@@ -65,6 +65,8 @@ struct AsyncQueue {
   Copy* copies = nullptr;
   int capacity = 0, first = 0, count = 0;
   int group = 0;  // of the next copy; groups before it are committed
+  // For the race detector: what was issued, and what of which group has landed.
+  char issued = 0, landed[16] = {};
 };
 
 struct Thread : Place {
@@ -148,6 +150,8 @@ struct Engine {
   static constexpr int kFiberSets = kRaceDetector ? 2 : 1;
   int fiber_set = 0;
   FiberPool fibers;
+  /// For the race detector: who does the copies of each warp. Not the thread that issues them: it knows of them only after its wait.
+  void* copiers[kFiberSets][kWarps] = {};
   Fiber host;  // where run_grid waits for the block
   SharedMemory shared;
   HopperState hopper{};

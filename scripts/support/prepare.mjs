@@ -37,11 +37,16 @@ export function prepareModules() {
   run('npm', ['ci', '--no-audit', '--no-fund']);
 }
 
+/** Where a program lies that PATH has; undefined if it has none. */
+export function found(program) {
+  return spawnSync('sh', ['-c', `command -v ${program}`], { encoding: 'utf8' }).stdout.trim() || undefined;
+}
+
 /** Builds the addon and the TypeScript; both are incremental or quick. The build's chatter is shown only if it fails. */
-export function build() {
+export function build({ typescript = true } = {}) {
   const native = spawnSync(process.execPath, [join('scripts', 'build-native.mjs')], { cwd: root, encoding: 'utf8' });
   if (native.status !== 0) throw new Error(`${native.stdout}${native.stderr}building the addon failed`);
   const warnings = native.stdout.split('\n').filter((line) => /\bwarning:/.test(line));
   if (warnings.length > 0) console.log(warnings.join('\n'));
-  run(process.execPath, [join('node_modules', 'typescript', 'bin', 'tsc'), '-p', '.']);
+  if (typescript) run(process.execPath, [join('node_modules', 'typescript', 'bin', 'tsc'), '-p', '.']);
 }

@@ -54,6 +54,7 @@ export function patchEmbed(images: Tensor, table: Tensor, parameters: PatchEmbed
     dispatch('patch_embed_grad', {
       images: images_!,
       table: table_!,
+      w: w.compute === w.value.dtype ? undefined : w.operand,
       dy: gradients.of(y)!,
       dw: dw.into,
       dbias: dbias.into,

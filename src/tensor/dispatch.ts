@@ -69,6 +69,19 @@ export function measureCost(fn: () => void): Cost {
   return own;
 }
 
+let observer: ((name: OpName, args: OpArgs[OpName]) => void) | undefined;
+
+/** Runs fn and tells `seen` of every op behind its dispatch: traces, and tests that change what an op stored. What it dispatches is not seen. */
+export function observeDispatch<T>(seen: (name: OpName, args: OpArgs[OpName]) => void, fn: () => T): T {
+  const before = observer;
+  observer = seen;
+  try {
+    return fn();
+  } finally {
+    observer = before;
+  }
+}
+
 /** Runs one op (and records it while a plan is recorded). Shapes, dtypes and bounds are checked by the addon. */
 export function dispatch<N extends OpName>(name: N, args: OpArgs[N]): void {
   const op = writeCall(name, args);
@@ -79,6 +92,14 @@ export function dispatch<N extends OpName>(name: N, args: OpArgs[N]): void {
     meter.calls += 1;
   }
   addon().dispatch(op, area);
+  if (!observer) return;
+  const seen = observer;
+  observer = undefined;
+  try {
+    seen(name, args);
+  } finally {
+    observer = seen;
+  }
 }
 
 /** Operations, bytes moved at least, and bytes of scratch of one call, without running it. */

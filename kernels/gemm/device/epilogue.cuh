@@ -77,8 +77,10 @@ __device__ __forceinline__ float gelu(float x, float& slope) {
   return x * phi;
 }
 
-/// C[row, column..column+3] from the sums v. column is a multiple of 4; the row exists, columns from n on do not.
-__device__ __forceinline__ void finish4(const Epilogue& e, int64_t row, int64_t column, int split, float (&v)[4]) {
+/// C[row, column..column+3] from the sums v. column is a multiple of 4; the row exists, columns from n on do not. `ahead`: where the four
+/// of the residual exist, they were brought to `kept`.
+__device__ __forceinline__ void finish4(const Epilogue& e, int64_t row, int64_t column, int split, float (&v)[4], bool ahead = false,
+                                        const std::byte* kept = nullptr) {
   if (column >= e.n) return;
   const int count = e.n - column < 4 ? static_cast<int>(e.n - column) : 4;
   const bool vector = e.vector && count == 4;
@@ -92,7 +94,12 @@ __device__ __forceinline__ void finish4(const Epilogue& e, int64_t row, int64_t 
 #pragma unroll
     for (int i = 0; i < 4; ++i) v[i] += other[i];
   }
-  if (e.residual.data) load4(e.residual, line_offset(e.residual.rows, row) + column, count, vector, other);
+  if (e.residual.data) {
+    if (ahead && vector)
+      load4({const_cast<std::byte*>(kept), e.residual.dtype, {}}, 0, count, true, other);
+    else
+      load4(e.residual, line_offset(e.residual.rows, row) + column, count, vector, other);
+  }
   if (e.residual.data && e.residual_first) {
 #pragma unroll
     for (int i = 0; i < 4; ++i) v[i] += other[i];

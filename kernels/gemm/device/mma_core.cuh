@@ -38,7 +38,9 @@ struct MmaLayout {
   static constexpr int kStage = A::Slab::kBytes + B::Slab::kBytes;
   static constexpr int kPitch = Tile::kWarpN + 8;  // floats of a row on its way out: rows 8 banks apart
   static constexpr int kOut = Tile::kThreads / kWarp * 16 * kPitch * static_cast<int>(sizeof(float));
-  static constexpr int kTables = Tile::kStages * kStage > kOut ? Tile::kStages* kStage : kOut;
+  static constexpr int kWarpKept = 16 * Tile::kWarpN * static_cast<int>(sizeof(float));  // 16 bytes for each four of a residual
+  static constexpr int kTables = Tile::kStages * kStage;
+  static_assert(kOut + Tile::kThreads / kWarp * kWarpKept <= kTables);
   static constexpr int kShared = kTables + A::kTableBytes + B::kTableBytes;
 };
 
@@ -56,7 +58,7 @@ __global__ void __launch_bounds__(Tile::kThreads, Tile::kBlocks)
   const int steps = static_cast<int>((block.k_end - block.k_begin + Tile::kK - 1) / Tile::kK);
   const auto a_slab = [&](int stage) { return smem + stage * Layout::kStage; };
   const auto b_slab = [&](int stage) { return smem + stage * Layout::kStage + A::Slab::kBytes; };
-#pragma unroll
+#pragma unroll 1
   for (int stage = 0; stage < Tile::kStages - 1; ++stage) {
     if (stage < steps) {
       a.fetch(a_slab(stage)), b.fetch(b_slab(stage));
@@ -110,9 +112,31 @@ __global__ void __launch_bounds__(Tile::kThreads, Tile::kBlocks)
   ptx::cp_async_wait<0>();
   __syncthreads();
 
+  // A residual comes in 16 rows at a time, into what the stages leave: read where it is needed, a lane would wait for memory once for every
+  // four columns. A lane keeps what it will read itself.
+  const Epilogue& e = p.epilogue;
+  const bool ahead = e.residual.data && e.vector && !e.partial;
+  std::byte* const kept = smem + Layout::kOut + warp * Layout::kWarpKept;
+  const auto bring = [&](int i) {
+    const int bytes = e.residual.dtype == DType::f32 ? 4 : 2;
+#pragma unroll 4
+    for (int at = lane; at < 16 * Tile::kWarpN / 4; at += kWarp) {
+      const int64_t row = block.m + warp_m + 16 * i + at / (Tile::kWarpN / 4);
+      const int64_t column = block.n + warp_n + at % (Tile::kWarpN / 4) * 4;
+      if (row >= e.m || column + 4 > e.n) continue;
+      const std::byte* from = static_cast<const std::byte*>(e.residual.data) + (line_offset(e.residual.rows, row) + column) * bytes;
+      if (bytes == 4)
+        ptx::cp_async_16(kept + 16 * at, from);
+      else
+        ptx::cp_async_8(kept + 16 * at, from);
+    }
+    ptx::cp_async_commit();
+  };
+
   float* const out = reinterpret_cast<float*>(smem) + warp * 16 * Layout::kPitch;
 #pragma unroll 1
   for (int i = 0; i < kRows; ++i) {  // a loop: the epilogue is most of the code
+    if (ahead) bring(i);
 #pragma unroll
     for (int same = 0; same < kRows; ++same) {
       if (same != i) continue;  // sums are registers: their index must be known when compiling
@@ -123,6 +147,7 @@ __global__ void __launch_bounds__(Tile::kThreads, Tile::kBlocks)
         *reinterpret_cast<float2*>(to + 8 * Layout::kPitch) = make_float2(sums[same][j][2], sums[same][j][3]);
       }
     }
+    ptx::cp_async_wait<0>();
     __syncwarp();
 #pragma unroll 1
     for (int at = lane; at < 16 * Tile::kWarpN / 4; at += kWarp) {
@@ -130,7 +155,7 @@ __global__ void __launch_bounds__(Tile::kThreads, Tile::kBlocks)
       const int64_t row = block.m + warp_m + 16 * i + r;
       const float4 f = *reinterpret_cast<const float4*>(out + r * Layout::kPitch + column);
       float v[4] = {f.x, f.y, f.z, f.w};
-      if (row < p.epilogue.m) finish4(p.epilogue, row, block.n + warp_n + column, block.split, v);
+      if (row < e.m) finish4(e, row, block.n + warp_n + column, block.split, v, ahead, kept + 16 * at);
     }
     __syncwarp();
   }

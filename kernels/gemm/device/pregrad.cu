@@ -96,7 +96,7 @@ void pregrad(const char* name, const DevicePregrad& p, const DeviceContext& cont
 }
 
 void add_up_rows(const char* name, const float* data, int64_t rows, int64_t columns, int64_t stride, float* out, bool accumulate,
-              const DeviceContext& context) {
+                 const DeviceContext& context) {
   if (columns == 0) return;
   launch(name, add_up_rows_kernel, dim3(static_cast<unsigned>(ceil_div(columns, kWarp))), dim3(kThreads), 0, context, data, rows, columns,
          stride, out, accumulate);

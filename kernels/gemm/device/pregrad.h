@@ -22,6 +22,6 @@ void pregrad(const char* name, const DevicePregrad& p, const DeviceContext& cont
 
 /// out[j] = (out[j] +) sum over rows of data[i·stride + j], float32, rows in a fixed order. For few rows: each block sums all of them.
 void add_up_rows(const char* name, const float* data, int64_t rows, int64_t columns, int64_t stride, float* out, bool accumulate,
-              const DeviceContext& context);
+                 const DeviceContext& context);
 
 }  // namespace theia::THEIA_DEVICE
