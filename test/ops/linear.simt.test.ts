@@ -13,7 +13,7 @@ import {
   withEmulated,
 } from '../support/device-case.js';
 import { throwsCode } from '../support/errors.js';
-import { backward, expectedBackward, expectedForward, forward } from '../support/linear-case.js';
+import { backward, dot, expectedBackward, expectedForward, forward, plainForward } from '../support/linear-case.js';
 import type { Make, Options, Size } from '../support/linear-case.js';
 import { randomValues, runCase, same, smallIntegers } from '../support/op-case.js';
 import type { OpCase } from '../support/op-case.js';
@@ -36,53 +36,6 @@ const TILES = [
   [64, 64, 64],
   [64, 32, 64],
 ] as const;
-
-/** Σ in float32, the order of k, as a plain loop has it. */
-function dot(depth: number, term: (d: number) => number): number {
-  let s = 0;
-  for (let d = 0; d < depth; d++) s = Math.fround(s + term(d));
-  return s;
-}
-
-/** linear with float32 sums, rounded where the kernel stores. */
-function plainForward(c: OpCase): Record<string, ArrayLike<number>> {
-  const v = (name: string): ArrayLike<number> | undefined => c.tensors[name]?.values;
-  const [m, k] = c.tensors['x']!.shape as [number, number];
-  const n = c.tensors['w']!.shape[0]!;
-  const [x, w, gelu] = [v('x')!, v('w')!, c.scalars!['activation'] === 'gelu'];
-  const y = new Float64Array(m * n);
-  const slope = new Float64Array(m * n);
-  for (let i = 0; i < m; i++)
-    for (let j = 0; j < n; j++) {
-      let s = Math.fround(dot(k, (d) => x[i * k + d]! * w[j * k + d]!) + (v('bias')?.[j] ?? 0));
-      if (gelu) {
-        const phi = 0.5 * (1 + erf(s * Math.SQRT1_2));
-        slope[i * n + j] = bf16(phi + s * Math.exp(-0.5 * s * s) * 0.3989422804014327);
-        s = Math.fround(s * phi);
-      } else if (c.scalars!['activation'] === 'relu' && s < 0) s = 0;
-      s = Math.fround(s + (v('residual')?.[i * n + j] ?? 0));
-      y[i * n + j] = c.tensors['y']!.full ? s : bf16(s);
-    }
-  return gelu ? { y, slope } : { y };
-}
-
-/** Abramowitz and Stegun would do for 8 bits; this is the series and the fraction, exact enough to be no part of the error. */
-function erf(x: number): number {
-  const a = Math.abs(x);
-  if (a > 6) return Math.sign(x);
-  if (a < 2.5) {
-    let term = a;
-    let sum = a;
-    for (let i = 1; i < 60; i++) {
-      term *= (-a * a) / i;
-      sum += term / (2 * i + 1);
-    }
-    return (Math.sign(x) * sum * 2) / Math.sqrt(Math.PI);
-  }
-  let f = 0;
-  for (let i = 60; i > 0; i--) f = i / 2 / (a + f);
-  return Math.sign(x) * (1 - Math.exp(-a * a) / ((a + f) * Math.sqrt(Math.PI)));
-}
 
 /** linear_grad with float32 sums, rounded where the kernel stores: dpre where dy is not what the products read. */
 function plainBackward(c: OpCase): Record<string, ArrayLike<number>> {

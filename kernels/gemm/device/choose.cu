@@ -1,6 +1,7 @@
 #include "kernels/gemm/device/choose.h"
 
 #include <algorithm>
+#include <array>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
@@ -30,7 +31,22 @@ constexpr TileInfo info_of(bool tensor_cores, double flops_clock) {
 // mma.sync reaches about 63 % of the 2,048 multiply-adds a clock that Hopper's tensor cores do; smaller warp tiles read more of shared
 // memory for each (64 x 64: 128 bytes a clock feed 1,024, 64 x 32: 680, 32 x 32: 512, 16 x 32: 340), counted with what the caches add.
 constexpr TileInfo kTileInfos[kTiles] = {info_of<Tile0>(true, 1150), info_of<Tile1>(true, 1100), info_of<Tile2>(true, 850),
-                                         info_of<Tile3>(true, 620),  info_of<Tile4>(true, 400),  info_of<Tile5>(false, 75)};
+                                         info_of<Tile3>(true, 620),  info_of<Tile4>(true, 400),  info_of<Tile5>(false, 75),
+                                         info_of<Tile6>(true, 1700), info_of<Tile7>(true, 1900)};
+
+/// Products that run faster by wgmma, as measured on a GPU (README.md). None has been measured yet.
+struct Shape {
+  int64_t m, n, k;
+};
+constexpr std::array<Shape, 0> kWgmmaShapes{};
+
+/// There is code for wgmma, and the device runs it: code for sm_90a runs on 9.0 alone.
+bool has_wgmma(const DeviceInfo& info) {
+#if defined(__CUDACC__) && defined(THEIA_CUDA_ARCHS)
+  if (!std::strstr(THEIA_CUDA_ARCHS, "90a")) return false;
+#endif
+  return info.major == 9 && info.minor == 0;
+}
 
 constexpr int kSplits[] = {1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64};
 
@@ -49,12 +65,14 @@ const TileInfo& tile_info(int tile) { return kTileInfos[tile]; }
 int64_t tile_shared(int tile, Family family) {
   const TileInfo& t = kTileInfos[tile];
   const int64_t stages = static_cast<int64_t>(t.stages) * (t.m + t.n) * t.k * element_bytes(t);
+  if (tile >= kWgmmaTiles) return stages + 2 * t.stages * 8;  // and two mbarriers each
   const int64_t lines = family == Family::plain ? 0 : (t.m + t.n) * static_cast<int64_t>(sizeof(Line));
   return stages + lines + (family == Family::bytes ? kMostByteChannels * 256 * 2 : 0);
 }
 
 bool tile_exists(int tile, Family family, Order order) {
   if (!kTileInfos[tile].tensor_cores) return family == Family::any;
+  if (tile >= kWgmmaTiles) return family == Family::plain || (family == Family::mapped && order != Order::tn);
   switch (family) {
     case Family::plain:
       return order != Order::tn || tile <= 3;
@@ -69,17 +87,22 @@ bool tile_exists(int tile, Family family, Order order) {
 }
 
 TileChoice choose_tile(int64_t m, int64_t n, int64_t k, bool tensor_cores, Family family, Order order, const DeviceInfo& info,
-                       int64_t most_partial_bytes) {
+                       int64_t most_partial_bytes, bool boxed) {
   TileChoice best{};
   best.tile = -1;
   int only = only_tile();
   if (only < 0 || only >= kTiles || kTileInfos[only].tensor_cores != tensor_cores || !tile_exists(only, family, order)) only = -1;
+  const bool wgmma = boxed && k > 0 && has_wgmma(info);
+  if (only >= kWgmmaTiles && !wgmma) only = -1;
+  const auto measured = [&](const Shape& s) { return s.m == m && s.n == n && s.k == k; };
+  const bool faster = wgmma && std::any_of(kWgmmaShapes.begin(), kWgmmaShapes.end(), measured);
   for (int tile = 0; tile < kTiles; ++tile) {
     const TileInfo& t = kTileInfos[tile];
     const int64_t shared = tile_shared(tile, family);
     if ((only >= 0 && tile != only) || t.tensor_cores != tensor_cores || !tile_exists(tile, family, order) ||
         shared > info.shared_per_block)
       continue;
+    if (tile >= kWgmmaTiles && tile != only && !faster) continue;
     const int64_t tiles_m = ceil_div(m, t.m), tiles_n = ceil_div(n, t.n), steps = ceil_div(k, t.k);
     if (tiles_m > kMaxGridX / tiles_n) continue;
     // 1 KB of a block's shared memory is the system's.

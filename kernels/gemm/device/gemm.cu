@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "kernels/gemm/device/blocks.cuh"
+#include "kernels/gemm/device/boxes.h"
 #include "kernels/gemm/device/choose.h"
 #include "kernels/gemm/device/load_bytes.cuh"
 #include "kernels/gemm/device/variants.h"
@@ -35,6 +36,7 @@ struct Plan {
   Order order;
   DeviceOperand a, b;
   int a_width, b_width;
+  bool boxed;  // the copy engine could bring both in
 };
 
 /// For load_any.cuh: elements of a piece.
@@ -66,6 +68,9 @@ Plan plan_of(const DeviceGemm& g) {
   p.family = Family::any;
   if (g.tensor_cores && copied(p.a) && copied(p.b)) {
     p.family = is_plain(p.a) && is_plain(p.b) ? Family::plain : Family::mapped;
+    const TileInfo& t = tile_info(kWgmmaTiles);
+    BoxedOperands boxes;
+    p.boxed = boxed(p.a, p.b, g.m, g.n, g.k, t.m, t.n, boxes);
   } else if (g.tensor_cores && p.order == Order::nt && looked_up(p.a) && copied(p.b)) {
     p.family = Family::bytes;
     p.a_width = reads(p.a, 8, 1);
@@ -80,7 +85,7 @@ Plan plan_of(const DeviceGemm& g) {
 }
 
 TileChoice choose(const DeviceGemm& g, const Plan& p, const DeviceInfo& info, int64_t most_partial_bytes) {
-  const TileChoice choice = choose_tile(g.m, g.n, g.k, g.tensor_cores, p.family, p.order, info, most_partial_bytes);
+  const TileChoice choice = choose_tile(g.m, g.n, g.k, g.tensor_cores, p.family, p.order, info, most_partial_bytes, p.boxed);
   if (choice.tile < 0)
     fail("ERR_UNSUPPORTED", "gemm: no tile fits this device's %lld bytes of shared memory a block",
          static_cast<long long>(info.shared_per_block));
@@ -188,7 +193,10 @@ void gemm(const char* name, const DeviceGemm& g, const DeviceContext& context) {
     s.epilogue.partial = partial;
     s.epilogue.vector = g.n % 4 == 0;
   }
-  (g.tensor_cores ? kStarts[static_cast<int>(p.family)] : kExactStarts)[static_cast<int>(p.order)](choice.tile, s);
+  if (choice.tile >= kWgmmaTiles)
+    start_wgmma(choice.tile, s);
+  else
+    (g.tensor_cores ? kStarts[static_cast<int>(p.family)] : kExactStarts)[static_cast<int>(p.order)](choice.tile, s);
   if (!partial) return;
   const int64_t blocks = ceil_div(g.m * ceil_div(g.n, 4), kSumThreads);
   launch(name, sum_splits, dim3(static_cast<unsigned>(blocks)), dim3(kSumThreads), 0, context, e, static_cast<const float*>(partial),

@@ -12,6 +12,12 @@ struct Tile {
   static constexpr int kThreads = m_ / wm_ * (n_ / wn_) * kWarp;
 };
 
+/// By wgmma: each warpgroup takes 64 of m, one more brings the operands.
+template <int m_, int n_, int k_, int stages_>
+struct WgmmaTile {
+  static constexpr int kM = m_, kN = n_, kK = k_, kStages = stages_, kBlocks = 1, kThreads = (m_ / 64 + 1) * 128;
+};
+
 /// Shared memory is read and written in chunks of 16 bytes. A line of a tile has kChunks of them; which of them lies where depends on the
 /// line, so that the same chunk of 8 neighbouring lines (what ldmatrix reads at once) covers all 32 banks.
 inline constexpr int kChunkBytes = 16;

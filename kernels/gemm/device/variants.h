@@ -19,6 +19,7 @@ struct Start {
 void start_plain_nt(int tile, const Start& s);
 void start_plain_nn(int tile, const Start& s);
 void start_plain_tn(int tile, const Start& s);
+void start_wgmma(int tile, const Start& s);
 void start_mapped_nt(int tile, const Start& s);
 void start_mapped_nn(int tile, const Start& s);
 void start_mapped_tn(int tile, const Start& s);
