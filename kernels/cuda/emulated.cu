@@ -122,18 +122,10 @@ class Emulator final : public Backend {
     if (what.starts_with("gemm ")) return choice_for(what.c_str() + 5, info_);
     Statistics& s = statistics();
     const std::pair<const char*, int64_t*> counts[] = {
-        {"launches", &s.launches},
-        {"blocks", &s.blocks},
-        {"threads", &s.threads},
-        {"switches", &s.switches},
-        {"barriers", &s.barriers},
-        {"collectives", &s.collectives},
-        {"mma", &s.mma},
-        {"ldmatrix", &s.ldmatrix},
-        {"async_copies", &s.async_copies},
-        {"wgmma", &s.wgmma},
-        {"box_copies", &s.box_copies},
-        {"bank_conflicts", &s.bank_conflicts},
+        {"launches", &s.launches}, {"blocks", &s.blocks},         {"threads", &s.threads},
+        {"switches", &s.switches}, {"barriers", &s.barriers},     {"collectives", &s.collectives},
+        {"mma", &s.mma},           {"ldmatrix", &s.ldmatrix},     {"async_copies", &s.async_copies},
+        {"wgmma", &s.wgmma},       {"box_copies", &s.box_copies}, {"bank_conflicts", &s.bank_conflicts},
     };
     if (what == "captures") return static_cast<double>(captured.exchange(0));
     if (what == "dropped_graphs") return static_cast<double>(dropped.exchange(0));

@@ -24,7 +24,9 @@ export type DeviceDType = 'float32' | 'bfloat16';
 export const DEVICE_DTYPES: readonly DeviceDType[] = ['float32', 'bfloat16'];
 
 /** Orders in which the emulator runs blocks, warps and lanes, and lets copies land. The race detector needs one only (scripts/simt-check.mjs). */
-export const SCHEDULES: readonly string[] = (process.env['THEIA_TEST_SCHEDULES'] ?? 'forward,reverse,random:1,random:2,random:3').split(',');
+export const SCHEDULES: readonly string[] = (process.env['THEIA_TEST_SCHEDULES'] ?? 'forward,reverse,random:1,random:2,random:3').split(
+  ',',
+);
 
 const missing = new Map<string, string>();
 /** The devices that tests run on: what THEIA_TEST_DEVICES lists, else simt. */
