@@ -49,55 +49,30 @@ int64_t count(const void* args, const DeviceInfo& info) {
 // clang-format off
 constexpr DeviceEntry kTable[kOps] = {
     DIRECT(add, AddArgs),
-
     DIRECT(copy, CopyArgs),
-
     DIRECT(reduce, ReduceArgs),
-
     DIRECT(reduce_grad, ReduceGradArgs),
-
     DIRECT(layernorm, LayernormArgs),
-
     SCRATCH(layernorm_grad, LayernormGradArgs),
-
     SCRATCH(layernorm_map, LayernormMapArgs),
-
     SCRATCH(layernorm_map_grad, LayernormMapGradArgs),
-
     DIRECT(attention, AttentionArgs),
-
     SCRATCH(attention_grad, AttentionGradArgs),
-
     SCRATCH(preprocess, PreprocessArgs),
-
     SCRATCH(distill_loss, DistillLossArgs),
-
     DIRECT(distill_loss_grad, DistillLossGradArgs),
-
     DIRECT(adamw, AdamwArgs),
-
     SCRATCH(grad_norm, GradNormArgs),
-
     SCRATCH(conv2d, Conv2dArgs),
-
     SCRATCH(conv2d_grad, Conv2dGradArgs),
-
     SCRATCH(conv_transpose2d, ConvTranspose2dArgs),
-
     SCRATCH(conv_transpose2d_grad, ConvTranspose2dGradArgs),
-
     DIRECT(max_pool2d, MaxPool2dArgs),
-
     DIRECT(max_pool2d_grad, MaxPool2dGradArgs),
-
     SCRATCH(linear, LinearArgs),
-
     SCRATCH(linear_grad, LinearGradArgs),
-
     NONE(pack, PackArgs),
-
     SCRATCH(patch_embed, PatchEmbedArgs),
-
     SCRATCH(patch_embed_grad, PatchEmbedGradArgs),
 };
 // clang-format on
