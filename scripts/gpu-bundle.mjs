@@ -1,7 +1,7 @@
 // npm run gpu:bundle [-- FOLDER]
 // Makes a folder (gpu-bundle/) of at most 60 MB that runs gpu:check on a bare Linux machine with an NVIDIA driver, without Node, compiler
 // or network:   cd gpu-bundle && sh run.sh [flags of gpu:check]
-// It holds this Node (compressed), the built addon, the compiled tests and benches, their few packages, and the small goldens.
+// It holds this Node and the built addon (both compressed), the compiled tests and benches, their few packages, and the small goldens.
 import { spawnSync } from 'node:child_process';
 import {
   chmodSync,
@@ -49,17 +49,22 @@ while (needed.length > 0) {
 const peers = join(root, '..', 'shared', 'peers');
 if (existsSync(peers)) cpSync(peers, join(folder, 'peers'), { recursive: true });
 
-await pipeline(
-  createReadStream(process.execPath),
-  createGzip({ level: constants.Z_BEST_COMPRESSION }),
-  createWriteStream(join(folder, 'node.gz')),
-);
+/** Packs a file; run.sh unpacks it where it is first run. */
+async function pack(from, to) {
+  await pipeline(createReadStream(from), createGzip({ level: constants.Z_BEST_COMPRESSION }), createWriteStream(`${to}.gz`));
+}
+await pack(process.execPath, join(folder, 'node'));
+const addon = join(folder, 'build', 'Release', 'theia.node');
+await pack(addon, addon);
+rmSync(addon);
 writeFileSync(
   join(folder, 'run.sh'),
   `#!/bin/sh
-# Unpacks Node beside this file and runs the GPU check; the result lands in results/ or where --out says.
+# Unpacks Node and the addon where they are and runs the GPU check; the result lands in results/ or where --out says.
 cd "$(dirname "$0")" || exit 1
-[ -x ./node ] || { gzip -dc node.gz >node && chmod +x node; } || exit 1
+for f in node build/Release/theia.node; do
+  [ -x "$f" ] || { gzip -dc "$f.gz" >"$f" && chmod +x "$f"; } || exit 1
+done
 exec ./node scripts/gpu-check.mjs --no-build --out results "$@"
 `,
 );
