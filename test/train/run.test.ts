@@ -224,9 +224,9 @@ test('what cannot be: a taken run folder, other settings on resume, other data, 
   const nothing = cli('--resume', temporaryFolder());
   assert.is(nothing.status, 2);
   assert.match(nothing.stderr, /theia: ERR_FILE: /);
-  const unsupported = cli('--set', 'device=cuda', '--set', `data.root=${data}`);
+  const unsupported = cli('--set', 'device=cuda:999', '--set', `data.root=${data}`);
   assert.is(unsupported.status, 2);
-  assert.match(unsupported.stderr, /theia: ERR_UNSUPPORTED: device cuda/);
+  assert.match(unsupported.stderr, /theia: ERR_DEVICE: device cuda:999/);
   assert.is(cli('--set', 'dtype=bfloat16').status, 2);
   await rejects(
     () => runTraining(loadConfig({ text: configText(join(temporaryFolder(), 'x')), set: ['data.teachers=["nobody"]'] })),
