@@ -8,7 +8,7 @@
 // photographs, a student with a random encoder, and the untrained student; 1 if it does not; 2 if something could not be used or fetched.
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
-import { build, prepareModules, root } from './support/prepare.mjs';
+import { buildForCpu, prepareModules, root } from './support/prepare.mjs';
 
 const STAGES = ['set-up', 'photographs and teacher', 'features', 'training the student', 'training the control', 'held-out photographs'];
 const VIEWS = 2;
@@ -75,7 +75,7 @@ try {
   await stage(1, () => {
     if (noBuild) return 'as built';
     prepareModules();
-    build();
+    buildForCpu();
     return 'addon and TypeScript are built';
   });
   const succeeded = await quickstart();

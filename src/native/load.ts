@@ -5,15 +5,18 @@ import { fileURLToPath } from 'node:url';
 import { TheiaError } from '../errors.js';
 import type { Addon } from './addon.js';
 
-/** The files to look for, nearest first, from this folder up to the root of the package: what CMake builds, then what gyp builds. */
+/**
+ * The files to look for, nearest first, from this folder up to the root of the package: what CMake builds, whole or (quickstart) for the CPU
+ * alone, then what gyp builds.
+ */
 function candidates(): string[] {
   const fromEnvironment = process.env['THEIA_ADDON'];
   if (fromEnvironment) return [fromEnvironment];
   const found: string[] = [];
   let folder = dirname(fileURLToPath(import.meta.url));
   for (;;) {
-    found.push(join(folder, 'build', 'Release', 'theia.node'), join(folder, 'native', 'build', 'Release', 'theia.node'));
-    if (existsSync(join(folder, 'package.json')) && existsSync(join(folder, 'CMakeLists.txt'))) return found.slice(-2);
+    for (const where of [['build'], ['build-cpu'], ['native', 'build']]) found.push(join(folder, ...where, 'Release', 'theia.node'));
+    if (existsSync(join(folder, 'package.json')) && existsSync(join(folder, 'CMakeLists.txt'))) return found.slice(-3);
     const up = dirname(folder);
     if (up === folder) return found;
     folder = up;
