@@ -1,9 +1,9 @@
 // The GPU's attention (kernels/attention/*.cu). The pattern of these files: test/support/device-case.ts.
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { SafetensorsFile } from '../../src/formats/index.js';
 import { Tensor, dispatch, tidy } from '../../src/tensor/index.js';
 import type { Device } from '../../src/tensor/index.js';
+import { checkAttentionGolden } from '../support/attention-case.js';
 import {
   bf16,
   checkDeviceBf16,
@@ -16,7 +16,6 @@ import {
 } from '../support/device-case.js';
 import type { DeviceDType } from '../support/device-case.js';
 import { throwsCode } from '../support/errors.js';
-import { manifest, relativeError, requireGolden } from '../support/golden.js';
 import { randomValues, relative, runCase, same, smallIntegers } from '../support/op-case.js';
 import type { CaseTensor, OpCase, Values } from '../support/op-case.js';
 
@@ -127,33 +126,7 @@ function plainBackward(c: OpCase): Record<string, Values> {
   return { dq: dq.map((x) => bf16(f(scale * x))), dk: dk.map((x) => bf16(f(scale * x))), dv: dv.map(bf16) };
 }
 
-deviceTest('golden values in float32, forward and backward', (device) => {
-  const GOLDEN = 'ops_attention.safetensors';
-  const path = requireGolden(GOLDEN, 'attention on devices');
-  if (!path) return;
-  using file = SafetensorsFile.open(path);
-  const { tensors } = manifest()!.files[GOLDEN]!;
-  for (const name of file.names().flatMap((key) => /^(attention_.*)\/in\/q$/.exec(key)?.[1] ?? [])) {
-    const [b, n, h, hd] = /b(\d+)_s(\d+)_h(\d+)_d(\d+)/.exec(name)!.slice(1).map(Number) as [number, number, number, number];
-    const shape = [b, n, h, hd];
-    const read = (key: string): Float64Array => Float64Array.from(file.float32(`${name}/${key}`));
-    const close = (got: Values, key: string, floor: number): void => {
-      const limit = Math.max(20 * tensors[`${name}/${key}`]!.f32_rel_err!, floor);
-      const error = relativeError(got, read(key));
-      assert.ok(error <= limit, `${name}/${key}: relative error ${error}, limit ${limit}`);
-    };
-    const inputs = { q: { shape, values: read('in/q') }, k: { shape, values: read('in/k') }, v: { shape, values: read('in/v') } };
-    const scalars = { scale: hd ** -0.5 };
-    const forward = runCase({ op: 'attention', tensors: { ...inputs, out: { shape }, lse: { shape: [b, h, n] } }, scalars }, 'float32', {
-      device,
-    });
-    close(forward['out']!, 'out/y', 1e-5);
-    const saved = { out: { shape, values: forward['out']! }, lse: { shape: [b, h, n], values: forward['lse']! } };
-    const outputs = { dout: { shape, values: read('dout/y') }, dq: { shape }, dk: { shape }, dv: { shape } };
-    const backward = runCase({ op: 'attention_grad', tensors: { ...inputs, ...saved, ...outputs }, scalars }, 'float32', { device });
-    for (const x of ['q', 'k', 'v']) close(backward[`d${x}`]!, `din/${x}`, 2e-5);
-  }
-});
+deviceTest('golden values in float32, forward and backward', (device) => checkAttentionGolden('attention on devices', () => [{ device }]));
 
 // Kernels are made for 64, 208 and 272 keys, then tiles of 64; for 32, 64, 80 and 128 channels; with 16 rows a warp.
 const SIZES: readonly Size[] = [

@@ -2,6 +2,7 @@ import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { SafetensorsFile } from '../../src/formats/index.js';
 import { Tensor, dispatch, tidy } from '../../src/tensor/index.js';
+import { checkAttentionGolden } from '../support/attention-case.js';
 import { throwsCode } from '../support/errors.js';
 import { manifest, relativeError, requireGolden } from '../support/golden.js';
 import {
@@ -62,38 +63,8 @@ function backwardCase(forward: OpCase<'attention'>, dout?: Values): OpCase<'atte
 }
 
 const GOLDEN = 'ops_attention.safetensors';
-test('golden values, forward and backward, on every instruction set', () => {
-  const path = requireGolden(GOLDEN, 'attention');
-  if (!path) return;
-  using file = SafetensorsFile.open(path);
-  const { tensors } = manifest()!.files[GOLDEN]!;
-  const cases = file.names().filter((name) => /^attention_.*\/in\/q$/.test(name));
-  assert.is(cases.length, 15);
-  for (const name of cases.map((c) => c.split('/')[0]!)) {
-    const [b, n, h, hd] = /b(\d+)_s(\d+)_h(\d+)_d(\d+)/.exec(name)!.slice(1).map(Number) as [number, number, number, number];
-    const shape = [b, n, h, hd];
-    const read = (key: string): Float64Array => Float64Array.from(file.float32(`${name}/${key}`));
-    const close = (got: Values, key: string, floor: number): void => {
-      const limit = Math.max(20 * tensors[`${name}/${key}`]!.f32_rel_err!, floor);
-      const error = relativeError(got, read(key));
-      assert.ok(error <= limit, `${name}/${key}: relative error ${error}, limit ${limit}`);
-    };
-    const inputs = { q: { shape, values: read('in/q') }, k: { shape, values: read('in/k') }, v: { shape, values: read('in/v') } };
-    const scalars = { scale: hd ** -0.5 };
-    for (const set of n * h > 200 ? INSTRUCTION_SETS.slice(-1) : INSTRUCTION_SETS) {
-      const forward = runCase(
-        { op: 'attention', tensors: { ...inputs, out: { shape }, lse: { shape: [b, h, n] } }, scalars },
-        'float32',
-        set,
-      );
-      close(forward['out']!, 'out/y', 1e-5);
-      const saved = { out: { shape, values: forward['out']! }, lse: { shape: [b, h, n], values: forward['lse']! } };
-      const outputs = { dout: { shape, values: read('dout/y') }, dq: { shape }, dk: { shape }, dv: { shape } };
-      const backward = runCase({ op: 'attention_grad', tensors: { ...inputs, ...saved, ...outputs }, scalars }, 'float32', set);
-      for (const x of ['q', 'k', 'v']) close(backward[`d${x}`]!, `din/${x}`, 2e-5);
-    }
-  }
-});
+test('golden values, forward and backward, on every instruction set', () =>
+  checkAttentionGolden('attention', (n, h) => (n * h > 200 ? INSTRUCTION_SETS.slice(-1) : INSTRUCTION_SETS)));
 
 test('golden values of a whole layer: projections in float64 around the op, forward and backward', () => {
   const path = requireGolden(GOLDEN, 'attention layer');
