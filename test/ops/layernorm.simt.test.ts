@@ -5,10 +5,10 @@ import { Tensor, dispatch, tidy } from '../../src/tensor/index.js';
 import type { OpArgs } from '../../src/generated/ops.js';
 import { checkDeviceBf16, checkDeviceExact, checkDeviceFloat32, checkSchedules, deviceTest, withEmulated } from '../support/device-case.js';
 import { throwsCode } from '../support/errors.js';
-import { normBackward, normForward, plainNorm, plainNormGrad } from '../support/norm-case.js';
+import { exactNormGrad, normBackward, normForward, plainNorm, plainNormGrad } from '../support/norm-case.js';
 import type { Make } from '../support/norm-case.js';
 import { randomValues, runCase, same, smallIntegers } from '../support/op-case.js';
-import type { OpCase, Values } from '../support/op-case.js';
+import type { OpCase } from '../support/op-case.js';
 import { OpGolden } from '../support/op-golden.js';
 
 const forward = (rows: number, width: number, values: Make = randomValues, eps = 1e-5, full: string[] = []): OpCase =>
@@ -70,25 +70,8 @@ deviceTest('exact sums into dgamma and dbeta, written and added to, on integers'
     [19, 1300],
   ] as const)
     for (const accumulate of [false, true]) {
-      const b = normBackward(forward(rows, width, smallIntegers, 1), { accumulate });
-      b.tensors['mean']!.values = smallIntegers(rows, 8);
-      b.tensors['rstd']!.values = Float64Array.from({ length: rows }, (_, r) => (r % 2 ? 2 : 0.5));
-      b.tensors['dy']!.values = smallIntegers(rows * width, 9);
-      const dgamma = new Float64Array(width);
-      const dbeta = new Float64Array(width);
-      if (accumulate) {
-        b.tensors['dgamma']!.values = smallIntegers(width, 10);
-        b.tensors['dbeta']!.values = smallIntegers(width, 11);
-        dgamma.set(smallIntegers(width, 10));
-        dbeta.set(smallIntegers(width, 11));
-      }
-      const [x, mean, rstd, dy] = ['x', 'mean', 'rstd', 'dy'].map((n) => b.tensors[n]!.values!) as [Values, Values, Values, Values];
-      for (let r = 0; r < rows; r++)
-        for (let i = 0; i < width; i++) {
-          dgamma[i]! += dy[r * width + i]! * (x[r * width + i]! - mean[r]!) * rstd[r]!;
-          dbeta[i]! += dy[r * width + i]!;
-        }
-      checkDeviceExact(device, b, { dgamma: dgamma.map((v) => v + 0), dbeta: dbeta.map((v) => v + 0) });
+      const { backward: b, expected } = exactNormGrad(forward(rows, width, smallIntegers, 1), accumulate);
+      checkDeviceExact(device, b, expected);
     }
 });
 

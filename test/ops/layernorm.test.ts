@@ -19,8 +19,8 @@ import {
   smallIntegers,
   withInstructionSet,
 } from '../support/op-case.js';
-import type { OpCase, Values } from '../support/op-case.js';
-import { normBackward, normForward } from '../support/norm-case.js';
+import type { OpCase } from '../support/op-case.js';
+import { exactNormGrad, normBackward, normForward } from '../support/norm-case.js';
 import type { Make } from '../support/norm-case.js';
 import { OpGolden } from '../support/op-golden.js';
 
@@ -83,26 +83,8 @@ test('exact sums into dgamma and dbeta, written and added to, on integers', () =
   ] as const) {
     const f = forward(rows, width, smallIntegers, 1);
     for (const accumulate of [false, true]) {
-      const b = backward(f, { accumulate });
-      b.tensors['mean']!.values = smallIntegers(rows, 8);
-      b.tensors['rstd']!.values = Float64Array.from({ length: rows }, (_, r) => (r % 2 ? 2 : 0.5));
-      b.tensors['dy']!.values = smallIntegers(rows * width, 9);
-      const dgamma = new Float64Array(width);
-      const dbeta = new Float64Array(width);
-      if (accumulate) {
-        b.tensors['dgamma']!.values = smallIntegers(width, 10);
-        b.tensors['dbeta']!.values = smallIntegers(width, 11);
-        dgamma.set(smallIntegers(width, 10));
-        dbeta.set(smallIntegers(width, 11));
-      }
-      const [x, mean, rstd, dy] = ['x', 'mean', 'rstd', 'dy'].map((n) => b.tensors[n]!.values!) as [Values, Values, Values, Values];
-      for (let r = 0; r < rows; r++)
-        for (let i = 0; i < width; i++) {
-          dgamma[i]! += dy[r * width + i]! * (x[r * width + i]! - mean[r]!) * rstd[r]!;
-          dbeta[i]! += dy[r * width + i]!;
-        }
-      // + 0: a sum that starts at 0 cannot be -0
-      checkExact(b, { dgamma: dgamma.map((v) => v + 0), dbeta: dbeta.map((v) => v + 0) });
+      const { backward: b, expected } = exactNormGrad(f, accumulate);
+      checkExact(b, expected);
     }
   }
 });

@@ -2,10 +2,10 @@
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { checkDeviceBf16, checkDeviceExact, checkDeviceFloat32, checkSchedules, deviceTest } from '../support/device-case.js';
-import { channelsFirst, channelsLast, normBackward, normForward, plainNorm, plainNormGrad } from '../support/norm-case.js';
+import { channelsFirst, channelsLast, exactNormGrad, normBackward, normForward, plainNorm, plainNormGrad } from '../support/norm-case.js';
 import type { Make } from '../support/norm-case.js';
 import { randomValues, relative, runCase, same, smallIntegers } from '../support/op-case.js';
-import type { OpCase, Values } from '../support/op-case.js';
+import type { OpCase } from '../support/op-case.js';
 import { OpGolden } from '../support/op-golden.js';
 
 const forward = (batch: number, length: number, values: Make = randomValues, eps = 1e-5, full: string[] = []): OpCase =>
@@ -67,25 +67,8 @@ deviceTest('exact sums into dgamma and dbeta, written and added to, on integers'
     [17, 1100],
   ] as const)
     for (const accumulate of [false, true]) {
-      const b = normBackward(forward(batch, length, smallIntegers, 1), { accumulate });
-      b.tensors['mean']!.values = smallIntegers(batch, 8);
-      b.tensors['rstd']!.values = Float64Array.from({ length: batch }, (_, i) => (i % 2 ? 2 : 0.5));
-      b.tensors['dy']!.values = smallIntegers(batch * length, 9);
-      const dgamma = new Float64Array(length);
-      const dbeta = new Float64Array(length);
-      if (accumulate) {
-        b.tensors['dgamma']!.values = smallIntegers(length, 10);
-        b.tensors['dbeta']!.values = smallIntegers(length, 11);
-        dgamma.set(smallIntegers(length, 10));
-        dbeta.set(smallIntegers(length, 11));
-      }
-      const [x, mean, rstd, dy] = ['x', 'mean', 'rstd', 'dy'].map((n) => b.tensors[n]!.values!) as [Values, Values, Values, Values];
-      for (let s = 0; s < batch; s++)
-        for (let i = 0; i < length; i++) {
-          dgamma[i]! += dy[s * length + i]! * (x[s * length + i]! - mean[s]!) * rstd[s]!;
-          dbeta[i]! += dy[s * length + i]!;
-        }
-      checkDeviceExact(device, b, { dgamma: dgamma.map((v) => v + 0), dbeta: dbeta.map((v) => v + 0) });
+      const { backward: b, expected } = exactNormGrad(forward(batch, length, smallIntegers, 1), accumulate);
+      checkDeviceExact(device, b, expected);
     }
 });
 

@@ -17,8 +17,8 @@ import {
   same,
   smallIntegers,
 } from '../support/op-case.js';
-import type { OpCase, Values } from '../support/op-case.js';
-import { channelsFirst, channelsLast, normBackward, normForward } from '../support/norm-case.js';
+import type { OpCase } from '../support/op-case.js';
+import { channelsFirst, channelsLast, exactNormGrad, normBackward, normForward } from '../support/norm-case.js';
 import type { Make } from '../support/norm-case.js';
 import { OpGolden } from '../support/op-golden.js';
 
@@ -81,26 +81,8 @@ test('exact sums into dgamma and dbeta, written and added to, on integers', () =
     [9, 197],
   ] as const)
     for (const accumulate of [false, true]) {
-      const b = backward(forward(batch, length, smallIntegers, 1), { accumulate });
-      b.tensors['mean']!.values = smallIntegers(batch, 8);
-      b.tensors['rstd']!.values = Float64Array.from({ length: batch }, (_, i) => (i % 2 ? 2 : 0.5));
-      b.tensors['dy']!.values = smallIntegers(batch * length, 9);
-      const dgamma = new Float64Array(length);
-      const dbeta = new Float64Array(length);
-      if (accumulate) {
-        b.tensors['dgamma']!.values = smallIntegers(length, 10);
-        b.tensors['dbeta']!.values = smallIntegers(length, 11);
-        dgamma.set(smallIntegers(length, 10));
-        dbeta.set(smallIntegers(length, 11));
-      }
-      const [x, mean, rstd, dy] = ['x', 'mean', 'rstd', 'dy'].map((n) => b.tensors[n]!.values!) as [Values, Values, Values, Values];
-      for (let s = 0; s < batch; s++)
-        for (let i = 0; i < length; i++) {
-          dgamma[i]! += dy[s * length + i]! * (x[s * length + i]! - mean[s]!) * rstd[s]!;
-          dbeta[i]! += dy[s * length + i]!;
-        }
-      // + 0: a sum that starts at 0 cannot be -0
-      checkExact(b, { dgamma: dgamma.map((v) => v + 0), dbeta: dbeta.map((v) => v + 0) });
+      const { backward: b, expected } = exactNormGrad(forward(batch, length, smallIntegers, 1), accumulate);
+      checkExact(b, expected);
     }
 });
 

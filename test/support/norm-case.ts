@@ -1,5 +1,5 @@
 // Cases of layernorm and layernorm_map, which have the same tensors, and their plain loops with float32 sums.
-import { toBf16, randomValues, runCase } from './op-case.js';
+import { toBf16, randomValues, runCase, smallIntegers } from './op-case.js';
 import type { OpCase, Values } from './op-case.js';
 
 export type Make = (count: number, seed: number) => Float64Array;
@@ -50,6 +50,35 @@ export function normBackward(
     },
     scalars: { accumulate: options.accumulate ? 1 : 0, ...(f.op === 'layernorm_map' ? { relu: options.relu ? 1 : 0 } : {}) },
   };
+}
+
+/**
+ * A backward case on small integers, rstd 2 and 1/2, whose sums into dgamma and dbeta are exact, and what they are. + 0: a sum that starts
+ * at 0 cannot be -0.
+ */
+export function exactNormGrad(
+  f: OpCase,
+  accumulate: boolean,
+): { backward: OpCase; expected: { dgamma: Float64Array; dbeta: Float64Array } } {
+  const [count, width] = f.tensors['x']!.shape as [number, number];
+  const backward = normBackward(f, { accumulate });
+  const set = (name: string, values: Float64Array): Float64Array => (backward.tensors[name]!.values = values);
+  const x = backward.tensors['x']!.values!;
+  const mean = set('mean', smallIntegers(count, 8));
+  const rstd = set(
+    'rstd',
+    Float64Array.from({ length: count }, (_, r) => (r % 2 ? 2 : 0.5)),
+  );
+  const dy = set('dy', smallIntegers(count * width, 9));
+  const start = (name: string, seed: number): Float64Array =>
+    accumulate ? Float64Array.from(set(name, smallIntegers(width, seed))) : new Float64Array(width);
+  const [dgamma, dbeta] = [start('dgamma', 10), start('dbeta', 11)];
+  for (let r = 0; r < count; r++)
+    for (let i = 0; i < width; i++) {
+      dgamma[i]! += dy[r * width + i]! * (x[r * width + i]! - mean[r]!) * rstd[r]!;
+      dbeta[i]! += dy[r * width + i]!;
+    }
+  return { backward, expected: { dgamma: dgamma.map((v) => v + 0), dbeta: dbeta.map((v) => v + 0) } };
 }
 
 /** [B,C,P] to [B,P,C]: the golden maps are channels first, the engine's channels last. */
