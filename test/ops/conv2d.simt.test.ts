@@ -1,7 +1,7 @@
 // The GPU's conv2d (kernels/conv2d/window_device.cu). The pattern of these files: test/support/device-case.ts.
 import { test } from 'uvu';
 import { Tensor, dispatch, tidy } from '../../src/tensor/index.js';
-import { checkGolden, forwardCase, forwardReference } from '../support/conv-case.js';
+import { checkGolden, forwardCase, forwardReference, nameOf } from '../support/conv-case.js';
 import type { Geometry } from '../support/conv-case.js';
 import {
   checkAccuracyOn,
@@ -38,7 +38,6 @@ const GEOMETRIES: Geometry[] = [
   { b: 1, h: 10, w: 9, i: 8, o: 8, k: 8, stride: 2, padding: 1 },
   { b: 1, h: 16, w: 24, i: 3, o: 8, k: 8, stride: 8, padding: 0 },
 ];
-const nameOf = (g: Geometry): string => `${g.b}x${g.h}x${g.w}x${g.i} -> ${g.o}, window ${g.k}, stride ${g.stride}, padding ${g.padding}`;
 
 for (const g of GEOMETRIES)
   deviceTest(`exact on integers: ${nameOf(g)}`, (device) => {

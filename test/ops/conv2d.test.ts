@@ -8,6 +8,7 @@ import {
   forwardReference,
   gradientCase,
   gradientExpected,
+  nameOf,
   shapesOf,
 } from '../support/conv-case.js';
 import type { Geometry } from '../support/conv-case.js';
@@ -46,7 +47,6 @@ const GEOMETRIES: Geometry[] = [
   { b: 1, h: 9, w: 60, i: 1, o: 2, k: [2, 55], stride: 1, padding: 0 },
   { b: 1, h: 24, w: 20, i: 2, o: 3, k: 16, stride: 2, padding: 3 },
 ];
-const nameOf = (g: Geometry): string => `${g.b}x${g.h}x${g.w}x${g.i} -> ${g.o}, window ${g.k}, stride ${g.stride}, padding ${g.padding}`;
 
 for (const g of GEOMETRIES) {
   test(`forward is exact on integers: ${nameOf(g)}`, () => {

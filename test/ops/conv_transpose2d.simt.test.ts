@@ -1,7 +1,7 @@
 // The GPU's conv_transpose2d (kernels/conv2d/window_device.cu). The pattern of these files: test/support/device-case.ts.
 import { test } from 'uvu';
 import { Tensor, dispatch, tidy } from '../../src/tensor/index.js';
-import { checkGolden } from '../support/conv-case.js';
+import { checkGolden, nameOf } from '../support/conv-case.js';
 import type { Geometry } from '../support/conv-case.js';
 import {
   checkAccuracyOn,
@@ -34,8 +34,6 @@ const GEOMETRIES: Geometry[] = [
   { b: 1, h: 4, w: 5, i: 3, o: 4, k: 8, stride: 1, padding: 2, outputPadding: 0 },
   { b: 1, h: 3, w: 5, i: 8, o: 8, k: 16, stride: 2, padding: 4, outputPadding: 1 },
 ];
-const nameOf = (g: Geometry): string =>
-  `${g.b}x${g.h}x${g.w}x${g.i} -> ${g.o}, window ${g.k}, stride ${g.stride}, padding ${g.padding}, output padding ${g.outputPadding}`;
 
 for (const g of GEOMETRIES)
   deviceTest(`exact on integers: ${nameOf(g)}`, (device) => {

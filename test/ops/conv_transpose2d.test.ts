@@ -8,6 +8,7 @@ import {
   forwardReference,
   gradientCase,
   gradientExpected,
+  nameOf,
   shapesOf,
 } from '../support/conv-case.js';
 import type { Geometry } from '../support/conv-case.js';
@@ -44,8 +45,6 @@ const GEOMETRIES: Geometry[] = [
   { b: 1, h: 4, w: 5, i: 3, o: 4, k: 8, stride: 1, padding: 2, outputPadding: 0 },
   { b: 1, h: 3, w: 5, i: 2, o: 3, k: 16, stride: 2, padding: 4, outputPadding: 1 },
 ];
-const nameOf = (g: Geometry): string =>
-  `${g.b}x${g.h}x${g.w}x${g.i} -> ${g.o}, window ${g.k}, stride ${g.stride}, padding ${g.padding}, output padding ${g.outputPadding}`;
 
 for (const g of GEOMETRIES) {
   test(`forward is exact on integers: ${nameOf(g)}`, () => {

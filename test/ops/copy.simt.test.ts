@@ -4,30 +4,11 @@ import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { Tensor, dispatch, packedStrides, tidy } from '../../src/tensor/index.js';
 import type { DType } from '../../src/tensor/index.js';
+import { copyCase, count, permuted } from '../support/copy-case.js';
 import { checkSchedules, deviceTest } from '../support/device-case.js';
 import { throwsCode } from '../support/errors.js';
 import { randomValues, runCase, same, smallIntegers } from '../support/op-case.js';
-import type { OpCase, Where } from '../support/op-case.js';
-
-interface Side {
-  strides?: number[];
-  dtype?: DType;
-  values?: ArrayLike<number>;
-}
-
-function copyCase(shape: number[], src: Side, dst: Side, accumulate = 0): OpCase {
-  return { op: 'copy', tensors: { src: { shape, ...src }, dst: { shape, ...dst } }, scalars: { accumulate } };
-}
-
-const count = (shape: number[]): number => shape.reduce((a, b) => a * b, 1);
-
-/** Strides of a packed tensor whose dimensions were permuted: dimension i of the view is dimension order[i] of the tensor. */
-function permuted(shape: number[], order: number[]): number[] {
-  const whole = new Array<number>(shape.length);
-  order.forEach((from, i) => (whole[from] = shape[i]!));
-  const strides = packedStrides(whole);
-  return order.map((from) => strides[from]!);
-}
+import type { Where } from '../support/op-case.js';
 
 const places = (device: Where['device']): Where[] => [{ device: device! }, { device: device!, shift: 1 }];
 

@@ -5,27 +5,7 @@ import { Tensor, dispatch, packedStrides, tidy } from '../../src/tensor/index.js
 import type { DType } from '../../src/tensor/index.js';
 import { throwsCode } from '../support/errors.js';
 import { INSTRUCTION_SETS, checkDeterminism, randomValues, runCase, same, smallIntegers } from '../support/op-case.js';
-import type { OpCase } from '../support/op-case.js';
-
-interface Side {
-  strides?: number[];
-  dtype?: DType;
-  values?: ArrayLike<number>;
-}
-
-function copyCase(shape: number[], src: Side, dst: Side, accumulate = 0): OpCase {
-  return { op: 'copy', tensors: { src: { shape, ...src }, dst: { shape, ...dst } }, scalars: { accumulate } };
-}
-
-const count = (shape: number[]): number => shape.reduce((a, b) => a * b, 1);
-
-/** Strides of a packed tensor whose dimensions were permuted: dimension i of the view is dimension order[i] of the tensor. */
-function permuted(shape: number[], order: number[]): number[] {
-  const whole = new Array<number>(shape.length);
-  order.forEach((from, i) => (whole[from] = shape[i]!));
-  const strides = packedStrides(whole);
-  return order.map((from) => strides[from]!);
-}
+import { copyCase, count, permuted } from '../support/copy-case.js';
 
 /** The elements must come out as they went in; the harness takes care of places and gaps. */
 function moves(shape: number[], src: number[], dst: number[], dtype: DType = 'float32'): void {

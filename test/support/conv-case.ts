@@ -23,6 +23,11 @@ export type Make = (count: number, seed: number) => Float64Array;
 
 export const isTransposed = (g: Geometry): boolean => g.outputPadding !== undefined;
 
+/** For the titles of tests. */
+export const nameOf = (g: Geometry): string =>
+  `${g.b}x${g.h}x${g.w}x${g.i} -> ${g.o}, window ${g.k}, stride ${g.stride}, padding ${g.padding}` +
+  (isTransposed(g) ? `, output padding ${g.outputPadding}` : '');
+
 /** [x, w, y] shapes. */
 export function shapesOf(g: Geometry): { x: number[]; w: number[]; y: number[] } {
   const [kh, kw] = typeof g.k === 'number' ? [g.k, g.k] : g.k;
