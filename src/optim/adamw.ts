@@ -75,7 +75,7 @@ export class AdamW {
       this.slotValues[row + 2] = Math.sqrt(1 - power(beta2, t));
       this.slotValues[row + 3] = on ? 1 : 0;
     });
-    writeLater(this.slots, this.slotValues.slice());
+    writeLater(this.slots, this.slotValues); // an ordinary array: copied at once
     writeLater(this.limit, Float32Array.of(clip));
   }
 
