@@ -1,4 +1,6 @@
-// `theia train` and `theia encode` on a device with GPU kernels: the same numbers as on the CPU, in float32 as in bfloat16.
+// `theia train` and `theia encode` on a device with GPU kernels: the same numbers as on the CPU, in float32 as in bfloat16. How accurate models
+// are is judged in test/models/device.test.ts by derived limits; those here tell wrong plumbing (a missed update, a stale copy of the weights,
+// a result of another step) from rounding, by orders of magnitude to both sides.
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'uvu';
