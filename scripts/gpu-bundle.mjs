@@ -29,7 +29,7 @@ rmSync(folder, { recursive: true, force: true });
 mkdirSync(folder, { recursive: true });
 const copy = (path, to = path) => cpSync(join(root, path), join(folder, to), { recursive: true, dereference: true });
 
-for (const path of ['package.json', 'CMakeLists.txt', 'scripts', 'dist', 'test/fixtures', 'bin'])
+for (const path of ['package.json', 'CMakeLists.txt', 'scripts', 'dist', 'test/fixtures', 'bin', 'bench/gpu/peer.py'])
   if (existsSync(join(root, path))) copy(path);
 mkdirSync(join(folder, 'build', 'Release'), { recursive: true });
 copy(join('build', 'Release', 'theia.node'));

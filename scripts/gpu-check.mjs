@@ -1,4 +1,5 @@
-// npm run gpu:check [-- --device cuda|cuda:N|simt] [--out FOLDER] [--only STAGE,...] [--no-build]
+// npm run gpu:check [-- --device cuda|cuda:N] [--out FOLDER] [--only STAGE,...] [--no-build]
+// npm run gpu:check -- --rehearse      tries this program out on the emulator: every stage, with next to nothing to do
 // Everything that needs a GPU, in about 8 minutes: op tests on the device, parity with the CPU, determinism, compute-sanitizer where it
 // works, then the time of every op and of whole models beside PyTorch on the same GPU. One table on stdout, one JSON file.
 // A stage that fails or crashes is reported and hides no other. Exit code 1 if any failed.
@@ -12,13 +13,15 @@ import { runFile } from './support/uvu.mjs';
 
 const { values } = parseArgs({
   options: {
-    device: { type: 'string', default: 'cuda' },
-    out: { type: 'string', default: join(root, 'bench', 'results') },
+    device: { type: 'string' },
+    rehearse: { type: 'boolean', default: false },
+    out: { type: 'string' },
     only: { type: 'string', default: 'tests,parity,determinism,sanitizer,kernels,models,torch' },
     'no-build': { type: 'boolean', default: false },
   },
 });
-const { device } = values;
+const { rehearse, device = rehearse ? 'simt' : 'cuda' } = values;
+const folder = values.out ?? (rehearse ? mkdtempSync(join(tmpdir(), 'theia-gpu-rehearsal-')) : join(root, 'bench', 'results'));
 const wanted = values.only.split(',');
 if (!values['no-build']) {
   prepareModules();
@@ -59,7 +62,8 @@ async function tests() {
 /** A stage of dist/bench/gpu/check.js. */
 function stage(name, limit) {
   const file = join(work, `${name}.json`);
-  const { status, signal } = spawnSync(process.execPath, [join('dist', 'bench', 'gpu', 'check.js'), name, device, file], {
+  const args = [join('dist', 'bench', 'gpu', 'check.js'), name, device, file, ...(rehearse ? ['rehearse'] : [])];
+  const { status, signal } = spawnSync(process.execPath, args, {
     cwd: root,
     env,
     stdio: 'inherit',
@@ -132,7 +136,7 @@ try {
     parity: () => stage('parity', 90),
     determinism: () => stage('determinism', 60),
     sanitizer,
-    kernels: () => stage('kernels', 120),
+    kernels: () => stage('kernels', 270),
     models: () => stage('models', 120),
     torch,
   };
@@ -146,9 +150,9 @@ try {
 } finally {
   rmSync(work, { recursive: true, force: true });
 }
-mkdirSync(values.out, { recursive: true });
+mkdirSync(folder, { recursive: true });
 const slug = (report.gpu?.name ?? device).toLowerCase().replace(/[^a-z0-9]+/g, '-');
-const file = join(values.out, `gpu-check-${slug}.json`);
+const file = join(folder, `gpu-check-${slug}.json`);
 writeFileSync(file, `${JSON.stringify(report, null, 1)}\n`);
 console.log(`\n${summary.join('\n')}\nsaved ${file}`);
 process.exitCode = summary.some((line) => line.startsWith('FAIL')) ? 1 : 0;

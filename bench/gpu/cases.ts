@@ -3,33 +3,33 @@
 import { Tensor } from '../../src/tensor/index.js';
 import type { DType, Device } from '../../src/tensor/index.js';
 import type { OpArgs, OpName } from '../../src/generated/ops.js';
-import { BACKBONES } from '../../src/models/config.js';
-
-export type StudentSize = keyof typeof BACKBONES;
+import { segments } from '../support/arena.js';
+import { patternBfloat16, patternFloat32 } from '../support/pattern.js';
+import { STUDENTS } from '../support/student.js';
+import type { StudentSize } from '../support/student.js';
 
 export interface GpuCase {
   /** e.g. "base b16 fc1" */
   name: string;
   op: OpName;
-  /** how often a training step of one teacher's translator or one block makes this call */
   args: () => OpArgs[OpName];
 }
 
 const TOKENS = 197;
 const MAP = 16;
 
-/** Makes tensors on a device; contents are zeros where they matter little, and small numbers where zeros would be special. */
+/** Elements of each student with its cdiv translators, as the arena holds them. */
+const PARAMETERS: Record<StudentSize, number> = { mini: 1 << 18, tiny: 10_039_168, small: 36_663_808, base: 139_679_488 };
+
+/** Makes tensors on a device, undefined or filled with values: a product of zeros needs less power, so it runs faster than real ones. */
 class Maker {
   constructor(private readonly device: Device) {}
   empty(shape: readonly number[], dtype: DType = 'bfloat16'): Tensor {
     return Tensor.empty(shape, dtype, this.device);
   }
-  /** Values in [-1, 1) that repeat after a prime number of elements. */
   values(shape: readonly number[], dtype: DType = 'bfloat16'): Tensor {
     const t = this.empty(shape, dtype);
-    const f = new Float32Array(t.size).map((_, i) => ((i * 7919) % 8191) / 4096 - 1);
-    if (dtype === 'float32') t.write(f);
-    else t.write(Uint16Array.from(new Uint32Array(f.buffer), (bits) => bits >>> 16));
+    t.write(dtype === 'float32' ? patternFloat32(t.size) : patternBfloat16(t.size));
     return t;
   }
 }
@@ -39,7 +39,7 @@ class Maker {
  * @param filled false makes tensors of undefined contents: enough to count operations and bytes
  */
 export function gpuCases(size: StudentSize, batch: number, device: Device, filled = true): GpuCase[] {
-  const { hidden: d, heads } = BACKBONES[size];
+  const { hidden: d, heads } = STUDENTS[size];
   const m = new Maker(device);
   const v = (shape: readonly number[], dtype?: DType): Tensor => (filled ? m.values(shape, dtype) : m.empty(shape, dtype));
   const e = (shape: readonly number[], dtype?: DType): Tensor => m.empty(shape, dtype);
@@ -79,6 +79,25 @@ export function gpuCases(size: StudentSize, batch: number, device: Device, fille
     positions: v([TOKENS, d], 'float32'),
     cls: v([d], 'float32'),
     y: e([batch, TOKENS, d], 'float32'),
+  }));
+  add('patch_embed grad', 'patch_embed_grad', () => ({
+    images: e([batch, 224, 224, 3], 'uint8'),
+    table: v([3 * 256], 'float32'),
+    dy: v([batch, TOKENS, d], 'float32'),
+    dw: e([d, 16, 16, 3], 'float32'),
+    dbias: e([d], 'float32'),
+    dpositions: e([TOKENS, d], 'float32'),
+    dcls: e([d], 'float32'),
+    accumulate: 0,
+  }));
+  add('preprocess', 'preprocess', () => ({
+    image: e([batch, 480, 640, 3], 'uint8'),
+    out: e([batch, 224, 224, 3], 'uint8'),
+    filter: 'bilinear',
+    height: 224,
+    width: 224,
+    top: 0,
+    left: 0,
   }));
   add('layernorm', 'layernorm', () => ({
     x: v([rows, d], 'float32'),
@@ -215,6 +234,28 @@ export function gpuCases(size: StudentSize, batch: number, device: Device, fille
     stats: e([batch, 3], 'float64'),
     weights: v([3], 'float32'),
     dp: e(features),
+  }));
+  const parameters = PARAMETERS[size];
+  add('grad_norm', 'grad_norm', () => ({
+    grad: v([parameters], 'float32'),
+    ...segments(parameters, device),
+    limit: v([1], 'float32'),
+    norm: e([1], 'float64'),
+    clip_factor: e([1], 'float32'),
+  }));
+  // Squares of gradients are not negative, whatever the pattern says: the moments start from zeros.
+  const zeros = (): Tensor => (filled ? Tensor.zeros([parameters], 'float32', device) : e([parameters], 'float32'));
+  add('adamw', 'adamw', () => ({
+    param: v([parameters], 'float32'),
+    grad: v([parameters], 'float32'),
+    exp_avg: zeros(),
+    exp_avg_sq: zeros(),
+    weights: e([parameters]),
+    ...segments(parameters, device),
+    clip_factor: v([1], 'float32'),
+    beta1: 0.9,
+    beta2: 0.999,
+    eps: 1e-8,
   }));
   return cases;
 }

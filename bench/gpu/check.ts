@@ -1,4 +1,4 @@
-// One stage of gpu:check in a process of its own: node dist/bench/gpu/check.js STAGE DEVICE OUT.json
+// One stage of gpu:check in a process of its own: node dist/bench/gpu/check.js STAGE DEVICE OUT.json [rehearse]
 import { createHash } from 'node:crypto';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -12,15 +12,17 @@ import { Table, formatShare, formatTime } from '../support/table.js';
 import { pictures, statisticsOf, student, trainingBatch } from '../support/student.js';
 import type { StudentSize } from '../support/student.js';
 import { gpuCases } from './cases.js';
-import { FLOOR_SHAPES } from './floor.js';
+import { FULL, REHEARSAL } from './extent.js';
+import type { Extent } from './extent.js';
+import type { Ceilings } from './floor.js';
 import { measureCeilings, timeKernel } from './kernels.js';
 import type { KernelRow } from './kernels.js';
 import { timeEncode, timeTraining } from './models.js';
 import type { ModelRow } from './models.js';
+import { measurePeer } from './peer.js';
+import type { Peer } from './peer.js';
 
-const SIZES: readonly StudentSize[] = ['tiny', 'small', 'base'];
-
-/** What the rows were measured on. simt is for trying this program out: its times mean nothing. */
+/** What the rows were measured on. */
 function gpuOf(device: Device): { name: string } {
   return cudaDevices().devices.find((d) => d.device === device) ?? { name: device };
 }
@@ -49,9 +51,9 @@ function cosine(a: Float32Array, b: Float32Array): number {
 }
 
 /** Tokens of two pictures on the GPU against the CPU's float32 ones. bfloat16 has to keep a cosine above 0.999. */
-async function parity(device: Device): Promise<{ ok: boolean; rows: object[] }> {
+async function parity(device: Device, extent: Extent): Promise<{ ok: boolean; rows: object[] }> {
   const rows: { size: string; dtype: string; cosine: number; ok: boolean }[] = [];
-  for (const size of SIZES)
+  for (const size of extent.sizes)
     await withStudent(size, async (path) => {
       const pixels = pictures(2);
       const frames = [0, 1].map((i) => ({ data: pixels.subarray(i * 150528, (i + 1) * 150528), width: 224, height: 224 }));
@@ -69,13 +71,14 @@ async function parity(device: Device): Promise<{ ok: boolean; rows: object[] }> 
 }
 
 /** Two training runs from one seed give the same weights and the same losses, bit for bit, and the loss falls. */
-function determinism(device: Device): { ok: boolean; rows: object[] } {
+function determinism(device: Device, extent: Extent): { ok: boolean; rows: object[] } {
+  const { size, batch, steps } = extent.determinism;
   const run = (): { hash: string; losses: number[] } => {
-    const model = student('tiny', true, { device, compute: 'bfloat16' });
+    const model = student(size, true, { device, compute: 'bfloat16' });
     const trainer = new Trainer(model, { lr: 1e-3, statistics: statisticsOf(model) });
     try {
-      const batches = [trainingBatch(model, 16)];
-      const losses = Array.from({ length: 8 }, () => trainer.step(batches).loss);
+      const batches = [trainingBatch(model, batch)];
+      const losses = Array.from({ length: steps }, () => trainer.step(batches).loss);
       const hash = createHash('sha256').update(model.arena.values.float32()).digest('hex');
       return { hash, losses };
     } finally {
@@ -85,26 +88,52 @@ function determinism(device: Device): { ok: boolean; rows: object[] } {
   };
   const [a, b] = [run(), run()];
   const same = a.hash === b.hash && a.losses.join() === b.losses.join();
-  const falls = a.losses[7]! < a.losses[0]!;
-  console.log(`determinism: 8 steps of Theia-tiny twice: ${same ? 'the same bits' : 'DIFFERENT'}; loss ${a.losses[0]} -> ${a.losses[7]}`);
+  const last = a.losses[steps - 1]!;
+  const falls = last < a.losses[0]!;
+  console.log(
+    `determinism: ${steps} steps of Theia-${size} twice: ${same ? 'the same bits' : 'DIFFERENT'}; loss ${a.losses[0]} -> ${last}`,
+  );
   return { ok: same && falls, rows: [a, b] };
 }
 
-function kernels(device: Device): { ok: boolean; rows: object[]; ceilings: object } {
+/** The higher of both: what this engine's own product and copy do not reach is no ceiling. */
+function ceilingsOf(own: Ceilings, peer: Peer | { absent: string }): Ceilings {
+  if ('absent' in peer) return own;
+  return { gpu: own.gpu, tflops: Math.max(own.tflops, peer.ceilings.tflops), gbytes: Math.max(own.gbytes, peer.ceilings.gbytes) };
+}
+
+function kernels(device: Device, extent: Extent): { ok: boolean; rows: object[]; own: Ceilings; ceilings: Ceilings; peer: object } {
   const { name } = gpuOf(device);
-  const ceilings = measureCeilings(device, name);
-  console.log(`ceilings of this run: ${ceilings.tflops.toFixed(0)} TFLOP/s (own 8192³ product), ${ceilings.gbytes.toFixed(0)} GB/s (copy)`);
+  const peer = measurePeer(extent);
+  const own = measureCeilings(device, name, extent);
+  const ceilings = ceilingsOf(own, peer);
+  console.log(`this engine: product ${own.tflops.toFixed(0)} TFLOP/s, copy ${own.gbytes.toFixed(0)} GB/s`);
+  if ('absent' in peer) console.log(`no times of PyTorch beside these: ${peer.absent}`);
+  const theirs = new Map('absent' in peer ? [] : peer.rows.map((r) => [r.case, r]));
   const rows: (KernelRow | { case: string; error: string })[] = [];
   let ok = true;
-  const table = new Table(['case', 'median', 'best', 'TFLOP/s', 'GB/s', 'floor', 'share'], 28);
-  for (const [size, batch] of FLOOR_SHAPES) {
-    table.header(`Theia-${size}, batch ${batch}, bfloat16`);
+  const table = new Table(['case', 'median', 'best', 'TFLOP/s', 'GB/s', 'floor', 'share', 'wgmma', 'PyTorch'], 28);
+  for (const [size, batch] of extent.opShapes) {
+    table.header(
+      `Theia-${size}, batch ${batch}, bfloat16; floor at ${ceilings.tflops.toFixed(0)} TFLOP/s, ${ceilings.gbytes.toFixed(0)} GB/s`,
+    );
     for (const c of gpuCases(size, batch, device)) {
       try {
-        const r = timeKernel(c, device, ceilings);
+        const r = timeKernel(c, device, ceilings, extent);
+        const other = theirs.get(c.name);
         rows.push(r);
-        const cells = [formatTime(r.seconds), formatTime(r.best), r.tflops.toFixed(1), r.gbytes.toFixed(0), formatTime(r.floor_seconds)];
-        table.row([c.name, ...cells, formatShare(r.share)]);
+        const wgmma = Object.values(r.wgmma);
+        table.row([
+          c.name,
+          formatTime(r.seconds),
+          formatTime(r.best),
+          r.tflops.toFixed(1),
+          r.gbytes.toFixed(0),
+          formatTime(r.floor_seconds),
+          formatShare(r.share),
+          wgmma.length > 0 ? formatTime(Math.min(...wgmma)) : '',
+          other ? `${formatTime(other.seconds)} ${other.by}` : '',
+        ]);
       } catch (error) {
         ok = false;
         rows.push({ case: c.name, error: String(error) });
@@ -112,10 +141,10 @@ function kernels(device: Device): { ok: boolean; rows: object[]; ceilings: objec
       }
     }
   }
-  return { ok, rows, ceilings };
+  return { ok, rows, own, ceilings, peer };
 }
 
-async function models(device: Device): Promise<{ ok: boolean; rows: ModelRow[] }> {
+async function models(device: Device, extent: Extent): Promise<{ ok: boolean; rows: ModelRow[] }> {
   const rows: ModelRow[] = [];
   const table = new Table(['case', 'median', 'best', 'images/s', 'TFLOP/s'], 24);
   table.header('end to end, bfloat16: pictures and features from host memory, tokens and losses back to it');
@@ -123,19 +152,24 @@ async function models(device: Device): Promise<{ ok: boolean; rows: ModelRow[] }
     rows.push(r);
     table.row([r.case, formatTime(r.seconds), formatTime(r.best), r.images_per_s.toFixed(0), r.tflops.toFixed(1)]);
   };
-  for (const size of SIZES)
+  for (const size of extent.sizes)
     await withStudent(size, async (path) => {
-      for (const batch of [1, 8, 64]) note(await timeEncode(path, size, batch, device));
+      for (const batch of extent.encodeBatches) note(await timeEncode(path, size, batch, device, extent.encodeCalls));
     });
-  for (const size of SIZES) for (const batch of [16, 128]) note(timeTraining(size, batch, device));
+  for (const size of extent.sizes) for (const batch of extent.trainBatches) note(timeTraining(size, batch, device, extent.trainSteps));
   return { ok: true, rows };
 }
 
-const [stage, where, out] = process.argv.slice(2);
+const [stage, where, out, how] = process.argv.slice(2);
 const device = resolveDevice(where ?? 'cuda');
-const stages: Record<string, (d: Device) => { ok: boolean } | Promise<{ ok: boolean }>> = { parity, determinism, kernels, models };
+const stages: Record<string, (d: Device, e: Extent) => { ok: boolean } | Promise<{ ok: boolean }>> = {
+  parity,
+  determinism,
+  kernels,
+  models,
+};
 const run = Object.hasOwn(stages, stage ?? '') ? stages[stage!] : undefined;
 if (!run || out === undefined) throw new Error(`expected a stage of ${Object.keys(stages).join(', ')}, a device and a file, got ${stage}`);
-const result = await run(device);
+const result = await run(device, how === 'rehearse' ? REHEARSAL : FULL);
 writeFileSync(out, JSON.stringify({ gpu: gpuOf(device), ...result }));
 process.exitCode = result.ok ? 0 : 1;

@@ -4,7 +4,7 @@ import { costOf, tidy } from '../../src/tensor/index.js';
 import { saveGpuResults } from './results.js';
 import { Table, formatTime } from '../support/table.js';
 import { gpuCases } from './cases.js';
-import type { StudentSize } from './cases.js';
+import { FULL } from './extent.js';
 
 /** Ceilings that times are held against. */
 export interface Ceilings {
@@ -23,18 +23,10 @@ export function floorSeconds(cost: { flops: number; bytes: number }, c: Ceilings
   return Math.max(cost.flops / (c.tflops * 1e12), cost.bytes / (c.gbytes * 1e9));
 }
 
-export const FLOOR_SHAPES: readonly (readonly [StudentSize, number])[] = [
-  ['tiny', 128],
-  ['small', 128],
-  ['base', 1],
-  ['base', 16],
-  ['base', 128],
-];
-
 function main(): void {
   const rows: object[] = [];
   const table = new Table(['case', 'GFLOP', 'MB', 'FLOP/B', 'bound', 'floor'], 28);
-  for (const [size, batch] of FLOOR_SHAPES) {
+  for (const [size, batch] of FULL.opShapes) {
     table.header(`Theia-${size}, batch ${batch}: the least time on an H200 (${H200.tflops} TFLOP/s bfloat16, ${H200.gbytes} GB/s)`);
     for (const c of gpuCases(size, batch, 'simt', false)) {
       const { flops, bytes } = tidy(() => costOf(c.op, c.args()));

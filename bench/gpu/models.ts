@@ -24,7 +24,7 @@ function row(name: string, images: number, flops: number, times: number[]): Mode
 }
 
 /** Encoder.encode of frames that lie in host memory: upload, replay, download. */
-export async function timeEncode(path: string, size: StudentSize, batch: number, device: Device, calls = 50): Promise<ModelRow> {
+export async function timeEncode(path: string, size: StudentSize, batch: number, device: Device, calls: number): Promise<ModelRow> {
   using encoder = await Encoder.load(path, { device, dtype: 'bfloat16' });
   const pixels = pictures(batch);
   const each = 224 * 224 * 3;
@@ -41,7 +41,7 @@ export async function timeEncode(path: string, size: StudentSize, batch: number,
 }
 
 /** Steps behind each other, results fetched one step late, features in host memory: as theia-train runs. */
-export function timeTraining(size: StudentSize, batch: number, device: Device, steps = 30): ModelRow {
+export function timeTraining(size: StudentSize, batch: number, device: Device, steps: number): ModelRow {
   const model = student(size, true, { device, compute: 'bfloat16' });
   const trainer = new Trainer(model, { lr: 1e-4, statistics: statisticsOf(model) });
   try {

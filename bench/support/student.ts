@@ -4,13 +4,16 @@ import { BACKBONES } from '../../src/models/config.js';
 import { Theia } from '../../src/models/theia.js';
 import type { TheiaOptions } from '../../src/models/theia.js';
 import { TEACHER_SIZES, expandTeachers } from '../../src/teachers/names.js';
+import { patternBfloat16 } from './pattern.js';
 import type { StepBatch, TargetBatch, TargetStatistics } from '../../src/train/step.js';
 
-export type StudentSize = keyof typeof BACKBONES;
+/** The published students, and one that is small enough for the emulator. */
+export const STUDENTS = { ...BACKBONES, mini: { hidden: 64, depth: 1, heads: 1, mlp: 128 } } as const;
+export type StudentSize = keyof typeof STUDENTS;
 
 export function student(size: StudentSize, training: boolean, where: Pick<TheiaOptions, 'device' | 'compute'> = {}): Theia {
   const teachers = new Map(training ? expandTeachers(['cdiv']).map((n): [string, number[]] => [n, [...TEACHER_SIZES.get(n)!]]) : []);
-  return new Theia(newModelConfig({ ...BACKBONES[size], teachers }), { training, ...where });
+  return new Theia(newModelConfig({ ...STUDENTS[size], teachers }), { training, ...where });
 }
 
 /** uint8 [batch,224,224,3] without a pattern that caches could use. */
@@ -22,7 +25,7 @@ export function pictures(batch: number): Uint8Array {
 export function trainingBatch(model: Theia, batch: number): StepBatch {
   const targets = new Map(
     [...model.config.teachers].map(([name, [c, h, w]]): [string, TargetBatch] => {
-      const data = new Uint16Array(batch * h! * w! * c!).map((_, i) => 0x3f00 + ((Math.imul(i, 2654435761) >>> 20) & 0xff));
+      const data = patternBfloat16(batch * h! * w! * c!);
       return [name, { data, dtype: 'bfloat16', shape: [batch, h! * w!, c!] }];
     }),
   );

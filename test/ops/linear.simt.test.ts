@@ -146,6 +146,14 @@ deviceTest('every tile: two blocks each way and partial last ones, k longer than
   );
 });
 
+deviceTest('blocks go down a band of eight tiles before they go right, and the last band is shorter', (device) => {
+  const one: Make = (count, seed) => smallIntegers(count, seed, 1);
+  withTile(4, () => {
+    const f = forward([64 * 10 + 3, 32 * 3, 8], one);
+    checkDeviceExact(device, f, { y: expectedForward(f) }, ['bfloat16']);
+  });
+});
+
 deviceTest('k in parts, summed up in order', (device) => {
   // Many multiprocessors and few tiles: the weight gradient of a batch.
   withEmulated({ multiprocessors: 132 }, () => {
