@@ -13,7 +13,8 @@ import torch.nn.functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 TOKENS, MAP, REPLAYS = 197, 16, 7
-BACKENDS = {"flash": SDPBackend.FLASH_ATTENTION, "cudnn": SDPBackend.CUDNN_ATTENTION, "efficient": SDPBackend.EFFICIENT_ATTENTION}
+NAMES = {"flash": "FLASH_ATTENTION", "cudnn": "CUDNN_ATTENTION", "efficient": "EFFICIENT_ATTENTION"}
+BACKENDS = {name: getattr(SDPBackend, value) for name, value in NAMES.items() if hasattr(SDPBackend, value)}  # older ones lack cudnn
 
 
 def timed(fn, calls):
