@@ -90,6 +90,17 @@ Bytes typed_bytes(const Napi::CallbackInfo& info, size_t i) {
   return {data ? data + a.ByteOffset() : nullptr, static_cast<int64_t>(a.ByteLength())};
 }
 
+/// The same, over shared memory too: threads may write to it meanwhile, but it can be neither detached nor made smaller.
+Bytes shared_bytes(const Napi::CallbackInfo& info, size_t i) {
+  if (i >= info.Length() || !info[i].IsTypedArray()) fail("ERR_ARGS", "expected a typed array");
+  const Napi::TypedArray a = info[i].As<Napi::TypedArray>();
+  if (a.ArrayBuffer().IsArrayBuffer()) return typed_bytes(info, i);
+  void* data = nullptr;
+  if (napi_get_typedarray_info(info.Env(), a, nullptr, nullptr, &data, nullptr, nullptr) != napi_ok || (!data && a.ByteLength() > 0))
+    fail("ERR_ARGS", "expected a typed array with memory");
+  return {static_cast<std::byte*>(data), static_cast<int64_t>(a.ByteLength())};
+}
+
 /// A device's number.
 int device_number(const Napi::CallbackInfo& info, size_t i) {
   return i < info.Length() && !info[i].IsUndefined() ? static_cast<int>(index(info, i, "the device")) : kCpu;
@@ -201,8 +212,22 @@ Napi::Value pinned(const Napi::CallbackInfo& info) {
   return Napi::ArrayBuffer::New(info.Env(), memory->get(), static_cast<size_t>(bytes), finalize, memory);
 }
 
+/// (typed array over shared memory, device): gives the byte that what is locked starts at.
+Napi::Value lock(const Napi::CallbackInfo& info) {
+  const Bytes host = shared_bytes(info, 0);
+  if (info[0].As<Napi::TypedArray>().ArrayBuffer().IsArrayBuffer())
+    fail("ERR_ARGS", "expected a typed array over shared memory: a detached one would take its memory away from the device");
+  return Napi::Number::New(info.Env(), static_cast<double>(state(info).environment.lock(host.data, host.size, device_number(info, 1))));
+}
+
+/// A typed array that starts where what is locked does.
+Napi::Value unlock(const Napi::CallbackInfo& info) {
+  state(info).environment.unlock(shared_bytes(info, 0).data);
+  return info.Env().Undefined();
+}
+
 Napi::Value write_later(const Napi::CallbackInfo& info) {
-  const Bytes host = typed_bytes(info, 2);
+  const Bytes host = shared_bytes(info, 2);
   const auto [buffer, offset] = range(info, 0, host.size, "writing");
   return Napi::Number::New(info.Env(), static_cast<double>(state(info).environment.write_later(buffer, offset, host.data, host.size)));
 }
@@ -295,6 +320,7 @@ Napi::Value memory(const Napi::CallbackInfo& info) {
   o["cached"] = static_cast<double>(m.cached);
   o["buffers"] = static_cast<double>(m.buffers);
   o["plans"] = static_cast<double>(m.plans);
+  o["pinned"] = static_cast<double>(m.pinned);
   return o;
 }
 Napi::Value reset_peak(const Napi::CallbackInfo& info) {
@@ -381,6 +407,8 @@ Napi::Object init(Napi::Env env, Napi::Object exports) {
   ENTRY("count", count);
   ENTRY("transfer", transfer);
   ENTRY("pinned", pinned);
+  ENTRY("lock", lock);
+  ENTRY("unlock", unlock);
   ENTRY("writeLater", write_later);
   ENTRY("readLater", read_later);
   ENTRY("reach", reach);

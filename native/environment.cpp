@@ -1,5 +1,7 @@
 #include "native/environment.h"
 
+#include <unistd.h>
+
 #include <algorithm>
 #include <cstring>
 
@@ -15,6 +17,15 @@ namespace {
 // A handle is generation * 2^24 + slot + 1: 16 million live buffers, and 2^29 uses of a slot before 2^53 is reached.
 constexpr uint64_t kSlots = uint64_t{1} << 24;
 constexpr uint32_t kGenerations = 1u << 29;
+
+/// Between enter() and leave().
+struct Inside {
+  explicit Inside(Device& d) : device(d) { device.enter(); }
+  ~Inside() { device.leave(); }
+  Inside(const Inside&) = delete;
+  Inside& operator=(const Inside&) = delete;
+  Device& device;
+};
 }  // namespace
 
 Environment::Environment() {
@@ -27,6 +38,11 @@ Environment::~Environment() {
   for (auto& [number, plan] : plans_) forget(*plan);
   for (Buffer& b : buffers_)
     if (b.block) release_block(b.block);
+  while (true) {
+    const auto locked = std::find_if(pinned_->begin(), pinned_->end(), [](const auto& p) { return p.second.locked; });
+    if (locked == pinned_->end()) break;
+    unlock(locked->first);
+  }
   devices_.clear();
   release_pool();
 }
@@ -119,7 +135,11 @@ void Environment::release_block(Block* block) {
 Environment::Memory Environment::memory(int on) {
   const DeviceState& d = device(on);
   const int64_t scratch = d.scratch_bytes();
-  return {d.allocator.live() - scratch, scratch, d.allocator.peak(), d.allocator.cached(), alive_, static_cast<int64_t>(plans_.size())};
+  int64_t pinned = 0;
+  for (const auto& [start, p] : *pinned_)
+    if (p.device == on && p.locked) pinned += p.bytes;
+  return {d.allocator.live() - scratch,        scratch, d.allocator.peak(), d.allocator.cached(), alive_,
+          static_cast<int64_t>(plans_.size()), pinned};
 }
 
 void Environment::reset_peak() {
@@ -181,11 +201,40 @@ std::shared_ptr<std::byte> Environment::pinned(int64_t bytes, int on) {
   d.device->enter();
   Backend* const backend = d.backend;
   std::byte* const memory = backend->allocate_pinned(std::max<int64_t>(bytes, 1));
-  (*pinned_)[memory] = bytes;
+  (*pinned_)[memory] = {bytes, on, false};
   return {memory, [backend, known = pinned_](std::byte* m) {
             known->erase(m);
             backend->release_pinned(m);
           }};
+}
+
+int64_t Environment::lock(std::byte* host, int64_t bytes, int on) {
+  DeviceState& d = device(on);
+  if (!d.backend) return 0;
+  const uintptr_t page = static_cast<uintptr_t>(sysconf(_SC_PAGESIZE)), at = reinterpret_cast<uintptr_t>(host);
+  const int64_t skipped = static_cast<int64_t>((page - at % page) % page);
+  const int64_t whole = (bytes - skipped) / static_cast<int64_t>(page) * static_cast<int64_t>(page);
+  if (whole <= 0) fail("ERR_ARGS", "expected memory with a whole page in it, got %lld bytes", static_cast<long long>(bytes));
+  if (pinned_->count(host + skipped)) fail("ERR_ARGS", "expected memory that is not locked");
+  {
+    const Inside inside(*d.device);
+    d.backend->lock(host + skipped, whole);
+  }
+  (*pinned_)[host + skipped] = {whole, on, true};
+  return skipped;
+}
+
+void Environment::unlock(std::byte* start) noexcept {
+  const auto found = pinned_->find(start);
+  if (found == pinned_->end() || !found->second.locked) return;
+  const DeviceState& d = *devices_[static_cast<size_t>(found->second.device)];
+  try {
+    d.device->wait();
+  } catch (const std::exception&) {
+    // It copies nothing any more; whoever works with it gets to know.
+  }
+  d.backend->unlock(start);
+  pinned_->erase(found);
 }
 
 /// The device that can copy from or to this host memory by itself; null if it is not pinned.
@@ -194,7 +243,7 @@ Device* Environment::later(const Buffer& b, const std::byte* host, int64_t bytes
   auto found = pinned_->upper_bound(host);
   if (!d || bytes == 0 || found == pinned_->begin()) return nullptr;
   --found;
-  return host - found->first + bytes <= found->second ? d : nullptr;
+  return host - found->first + bytes <= found->second.bytes ? d : nullptr;
 }
 
 uint64_t Environment::write_later(const Buffer& to, int64_t offset, const std::byte* host, int64_t bytes) {
@@ -256,15 +305,6 @@ const DeviceEntry& device_entry(Backend& backend, const OpInfo& info, int op, co
   }
   return entry;
 }
-
-/// Between enter() and leave().
-struct Inside {
-  explicit Inside(Device& d) : device(d) { device.enter(); }
-  ~Inside() { device.leave(); }
-  Inside(const Inside&) = delete;
-  Inside& operator=(const Inside&) = delete;
-  Device& device;
-};
 
 }  // namespace
 

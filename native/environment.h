@@ -52,6 +52,11 @@ class Environment {
 
   /// Memory for write_later and read_later, for as long as the result lives; pinned where the device has use for that.
   std::shared_ptr<std::byte> pinned(int64_t bytes, int device);
+  /// Makes the whole pages within [host, host + bytes) such memory until unlock, and returns where they start (0 on the CPU: nothing to
+  /// do). The caller keeps the memory alive. For what several threads share, which memory of the function above is not.
+  int64_t lock(std::byte* host, int64_t bytes, int device);
+  /// `start`: of the pages. Waits for the copies. Nothing happens to memory that is not locked; does not throw.
+  void unlock(std::byte* start) noexcept;
   /// Like write and read, but returns at once; `host` is in use until reach(device, ticket). Where it is not pinned (or the device is the
   /// CPU) the copy is done at once, and the ticket 0.
   uint64_t write_later(const Buffer& to, int64_t offset, const std::byte* host, int64_t bytes);
@@ -81,6 +86,7 @@ class Environment {
     int64_t scratch;  // bytes of workspace kept from op to op
     int64_t peak;     // the largest live + scratch
     int64_t cached, buffers, plans;
+    int64_t pinned;  // bytes of locked host memory
   };
   Memory memory(int device);
   void reset_peak();
@@ -104,8 +110,14 @@ class Environment {
   Device* later(const Buffer& buffer, const std::byte* host, int64_t bytes);
 
   std::vector<std::unique_ptr<DeviceState>> devices_;
-  /// Start and bytes of pinned memory. Its owners may outlive the environment.
-  std::shared_ptr<std::map<const std::byte*, int64_t>> pinned_ = std::make_shared<std::map<const std::byte*, int64_t>>();
+  struct Pinned {
+    int64_t bytes;
+    int device;
+    bool locked;  // somebody else's
+  };
+  using PinnedMap = std::map<std::byte*, Pinned, std::less<>>;
+  /// By start. The owners of what is not locked may outlive the environment.
+  std::shared_ptr<PinnedMap> pinned_ = std::make_shared<PinnedMap>();
   std::vector<Buffer> buffers_;
   std::vector<uint32_t> free_slots_;
   int64_t alive_ = 0;

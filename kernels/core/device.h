@@ -10,7 +10,7 @@
 namespace theia {
 
 /// Raised when anything in this file changes: a theia_simt.node of another build is then refused instead of misread.
-inline constexpr int kDeviceInterface = 3;
+inline constexpr int kDeviceInterface = 4;
 
 /// What launchers choose tiles by.
 struct DeviceInfo {
@@ -66,7 +66,7 @@ class Device {
   /// Waits for everything so far.
   virtual void wait() = 0;
 
-  /// Like upload and download, from and to memory of Backend::allocate_pinned, which is in use until reach(ticket) has returned.
+  /// Like upload and download, from and to memory of Backend::allocate_pinned or lock, which is in use until reach(ticket) has returned.
   virtual uint64_t upload_later(std::byte* to, const std::byte* pinned, int64_t bytes) = 0;
   virtual uint64_t download_later(std::byte* pinned, const std::byte* from, int64_t bytes) = 0;
   virtual void reach(uint64_t ticket) = 0;
@@ -95,10 +95,13 @@ class Backend {
   /// Host memory that devices copy from and to by themselves, while host and device go on. Throws ERR_OOM. A device was opened before.
   virtual std::byte* allocate_pinned(int64_t bytes) = 0;
   virtual void release_pinned(std::byte* memory) noexcept = 0;
+  /// Makes whole pages of somebody else's memory such memory, until unlock. Throws ERR_OOM, ERR_CUDA. A device was opened before.
+  virtual void lock(std::byte* memory, int64_t bytes) = 0;
+  virtual void unlock(std::byte* memory) noexcept = 0;
   /// kOps entries.
   virtual const DeviceEntry* table() const = 0;
   /// Settings of one backend that tests change; ERR_ARGS for a name it does not know. simt: schedule, multiprocessors, capability,
-  /// memory, graphs, protect.
+  /// memory, lockable, graphs, protect.
   virtual void set(const std::string& option, const std::string& value) = 0;
   /// What the emulator counted since the last call for this name: launches, blocks, barriers, mma, bank_conflicts, ... ERR_ARGS otherwise.
   virtual double count(const std::string& what) = 0;

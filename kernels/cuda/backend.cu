@@ -112,6 +112,13 @@ class Cuda final : public Backend {
     (void)cudaFreeHost(memory);
     (void)cudaGetLastError();
   }
+  void lock(std::byte* memory, int64_t bytes) override {
+    throw_if_failed("cudaHostRegister", cudaHostRegister(memory, static_cast<size_t>(bytes), cudaHostRegisterPortable));
+  }
+  void unlock(std::byte* memory) noexcept override {
+    (void)cudaHostUnregister(memory);
+    (void)cudaGetLastError();
+  }
 
   const DeviceEntry* table() const override { return device_table(); }
   void set(const std::string& option, const std::string&) override { fail("ERR_ARGS", "cuda has no option '%.40s'", option.c_str()); }

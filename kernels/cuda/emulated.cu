@@ -87,6 +87,10 @@ class Emulator final : public Backend {
     return p;
   }
   void release_pinned(std::byte* memory) noexcept override { std::free(memory); }
+  void lock(std::byte*, int64_t bytes) override {
+    if (bytes > lockable_) fail("ERR_OOM", "out of memory: %lld bytes for copies could not be locked", static_cast<long long>(bytes));
+  }
+  void unlock(std::byte*) noexcept override {}
 
   const DeviceEntry* table() const override { return device_table(); }
 
@@ -112,8 +116,11 @@ class Emulator final : public Backend {
       const int64_t bytes = std::atoll(value.c_str());
       if (bytes < 0) fail("ERR_ARGS", "simt: expected memory in bytes, got '%.40s'", value.c_str());
       info_.memory_bytes = bytes;
+    } else if (option == "lockable") {
+      lockable_ = std::atoll(value.c_str());
     } else {
-      fail("ERR_ARGS", "simt: expected an option of schedule, multiprocessors, capability, graphs, memory or protect, got '%.40s'",
+      fail("ERR_ARGS",
+           "simt: expected an option of schedule, multiprocessors, capability, graphs, memory, lockable or protect, got '%.40s'",
            option.c_str());
     }
   }
@@ -137,6 +144,7 @@ class Emulator final : public Backend {
  private:
   // As small as grids of tests are, so that what depends on the number of multiprocessors is seen in them; the rest is an H100's.
   DeviceInfo info_ = {"emulator", 9, 0, 8, 227 * 1024, 228 * 1024, 65536, int64_t{50} << 20, int64_t{8} << 30};
+  std::atomic<int64_t> lockable_{int64_t{1} << 40};  // at a time
 };
 
 }  // namespace

@@ -1,5 +1,6 @@
 import { ERROR_CODES, TheiaError, type ErrorCode } from '../errors.js';
 import { bf16ToF32, f16ToF32 } from '../formats/half.js';
+import { BatchArrays } from './block.js';
 import { toChannelLast, type Feature, type FeatureData, type FeatureDtype } from './feature.js';
 import type { Image } from './image.js';
 import { prepareImage, type PrepareOptions } from './prepare.js';
@@ -21,6 +22,8 @@ export interface BatchJob {
   teachers: readonly TeacherTarget[];
   /** null delivers the images at their own sizes. */
   prepare: PrepareOptions | null;
+  /** Shared memory for the batch's arrays; default ordinary arrays. */
+  block?: Uint8Array | null;
 }
 
 /** A teacher's features of a whole batch, contiguous and channel-last. */
@@ -36,7 +39,7 @@ export interface BatchFeature {
   cls: { dtype: FeatureDtype; shape: [number, number]; data: FeatureData } | null;
 }
 
-/** A built batch; plain data without shared memory, so that a worker can hand it over without copying. */
+/** A built batch; plain data that a worker can hand over without copying: each array has an ArrayBuffer of its own or lies in the job's block. */
 export interface BatchParts {
   /** Which of the job's samples are in it, in order. */
   kept: number[];
@@ -71,8 +74,9 @@ async function attempt<T>(work: () => T | Promise<T>): Promise<Outcome<T>> {
  * and named; an error in reading a shard (missing, shortened since it was indexed, failing disk) is thrown, since it is no sample's fault.
  */
 export async function buildBatch(job: BatchJob, files: ShardFiles): Promise<BatchParts> {
-  const { samples, teachers, prepare } = job;
-  const stacks = teachers.map((teacher) => new FeatureStack(teacher, samples.length));
+  const { samples, teachers, prepare, block = null } = job;
+  const arrays = new BatchArrays(block);
+  const stacks = teachers.map((teacher) => new FeatureStack(teacher, samples.length, arrays));
   const parts: BatchParts = { kept: [], pixels: new Uint8Array(0), sizes: [], features: [], damaged: [] };
   const images: Image[] = [];
 
@@ -112,7 +116,10 @@ export async function buildBatch(job: BatchJob, files: ShardFiles): Promise<Batc
   }
 
   parts.sizes = images.map(({ width, height }) => ({ width, height }));
-  parts.pixels = new Uint8Array(images.reduce((sum, { data }) => sum + data.length, 0));
+  parts.pixels = arrays.take(
+    Uint8Array,
+    images.reduce((sum, { data }) => sum + data.length, 0),
+  );
   let at = 0;
   for (const { data } of images) {
     parts.pixels.set(data, at);
@@ -156,16 +163,18 @@ class FeatureStack {
   count = 0;
   readonly #cls: boolean;
   readonly #capacity: number;
+  readonly #arrays: BatchArrays;
   #shape: Shape | null;
   #map: Growing | null = null;
   #tokens: Growing | null = null;
   #clsLength = 0;
 
-  constructor({ name, shape, cls = false }: TeacherTarget, capacity: number) {
+  constructor({ name, shape, cls = false }: TeacherTarget, capacity: number, arrays: BatchArrays) {
     this.name = name;
     this.#shape = shape ?? null;
     this.#cls = cls;
     this.#capacity = capacity;
+    this.#arrays = arrays;
   }
 
   /** @throws ERR_SHAPE or ERR_CORRUPT if the features do not fit the others' */
@@ -183,11 +192,11 @@ class FeatureStack {
 
   push({ dtype, shape, data, cls }: Feature): void {
     this.#shape ??= shape;
-    this.#map ??= new Growing(dtype, data.length, this.#capacity);
+    this.#map ??= new Growing(dtype, data.length, this.#capacity, this.#arrays);
     this.#map.push(dtype, data, (values, out, at) => toChannelLast(values, shape, out, at));
     if (this.#cls && cls !== null) {
       this.#clsLength = cls.data.length;
-      this.#tokens ??= new Growing(cls.dtype, cls.data.length, this.#capacity);
+      this.#tokens ??= new Growing(cls.dtype, cls.data.length, this.#capacity, this.#arrays);
       this.#tokens.push(cls.dtype, cls.data, (values, out, at) => out.set(values, at));
     }
     this.count++;
@@ -212,10 +221,10 @@ class Growing {
   readonly #row: number;
   #rows = 0;
 
-  constructor(dtype: FeatureDtype, row: number, capacity: number) {
+  constructor(dtype: FeatureDtype, row: number, capacity: number, arrays: BatchArrays) {
     this.#dtype = dtype;
     this.#row = row;
-    this.#data = dtype === 'F32' ? new Float32Array(row * capacity) : new Uint16Array(row * capacity);
+    this.#data = arrays.take<FeatureData>(dtype === 'F32' ? Float32Array : Uint16Array, row * capacity);
   }
 
   push(dtype: FeatureDtype, values: FeatureData, copy: <T extends FeatureData>(values: T, out: T, at: number) => void): void {
@@ -228,8 +237,7 @@ class Growing {
   }
 
   finish(): { dtype: FeatureDtype; data: FeatureData } {
-    const used = this.#row * this.#rows;
-    return { dtype: this.#dtype, data: used === this.#data.length ? this.#data : this.#data.slice(0, used) };
+    return { dtype: this.#dtype, data: this.#data.subarray(0, this.#row * this.#rows) };
   }
 }
 

@@ -28,6 +28,8 @@ export interface LoaderOptions {
   prepare?: PrepareOptions | null;
   /** Share of each dataset that may be damaged; default 0.001. */
   maxBad?: number;
+  /** Lends shared memory for the arrays of a batch, or null for ordinary arrays, as what does not fit gets. Default always null. */
+  lend?: () => Uint8Array | null;
 }
 
 /** Samples in the order of the stream; damaged ones are missing, so there may be fewer than planned, even none. */
@@ -51,11 +53,14 @@ export interface Batch {
   features: Map<string, BatchFeature>;
   /** What was left out of this batch. */
   damaged: (DamagedSample & { dataset: string })[];
+  /** What was lent for it, to be taken back by whoever lent it when the batch is not read any more. */
+  block: Uint8Array | null;
 }
 
 interface Planned {
   firstSample: number;
   sources: StreamSample[];
+  block: Uint8Array | null;
   parts: Promise<BatchParts>;
 }
 
@@ -93,9 +98,10 @@ export class Loader {
       workers = 0,
       prepare = null,
       maxBad = 0.001,
+      lend = () => null,
     } = options;
     const { lookAhead = workers + 2 } = options;
-    this.#options = { datasets, stream, batch, teachers, from, to, cross, workers, prepare, maxBad, lookAhead };
+    this.#options = { datasets, stream, batch, teachers, from, to, cross, workers, prepare, maxBad, lookAhead, lend };
     const whole = (name: string, value: number, least: number): void => {
       if (!Number.isSafeInteger(value) || value < least) {
         throw new TheiaError('ERR_ARGS', `loader: ${name} must be a whole number from ${least}, got ${value}`);
@@ -149,26 +155,28 @@ export class Loader {
   }
 
   #fill(): void {
-    const { batch, to, cross, lookAhead, stream, datasets, teachers, prepare } = this.#options;
+    const { batch, to, cross, lookAhead, stream, datasets, teachers, prepare, lend } = this.#options;
     while (this.#queue.length < lookAhead && this.#next < to) {
       const firstSample = this.#next;
       const left = cross ? batch : stream.epochLength - (firstSample % stream.epochLength);
       const count = Math.min(batch, left, to - firstSample);
       const sources = Array.from({ length: count }, (_, i) => stream.at(firstSample + i));
+      const block = lend();
       const job: BatchJob = {
         samples: sources.map(({ dataset, index }) => datasets[dataset].locate(index)),
         teachers,
         prepare,
+        block,
       };
       const parts = this.#pool ? this.#pool.run(job) : buildBatch(job, this.#files);
       parts.catch(() => undefined); // reported when its turn comes
-      this.#queue.push({ firstSample, sources, parts });
+      this.#queue.push({ firstSample, sources, block, parts });
       this.#next += count;
     }
   }
 
   /** In the order of the stream, so what is counted when, and the sample that is one too many, are always the same. */
-  #finish({ firstSample, sources }: Planned, parts: BatchParts): Batch {
+  #finish({ firstSample, sources, block }: Planned, parts: BatchParts): Batch {
     const { datasets, maxBad } = this.#options;
     const damaged = parts.damaged.map(({ place, reason }) => {
       const { dataset, index } = sources[place];
@@ -197,6 +205,7 @@ export class Loader {
       uniform: images.every(({ width, height }) => width === images[0].width && height === images[0].height),
       features: new Map(parts.features),
       damaged,
+      block,
     };
   }
 }

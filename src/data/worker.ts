@@ -11,11 +11,11 @@ if (port !== null) {
   port.on('message', (job: BatchJob) => {
     buildBatch(job, files).then(
       (parts) => {
-        // The large arrays change hands instead of being copied.
+        // The large arrays change hands instead of being copied; those in the job's block are shared and stay where they are.
         const buffers = [parts.pixels, ...parts.features.flatMap(([, { data, cls }]) => (cls === null ? [data] : [data, cls.data]))];
         port.postMessage(
           { parts } satisfies WorkerReply,
-          buffers.map(({ buffer }) => buffer as ArrayBuffer),
+          buffers.map(({ buffer }) => buffer).filter((buffer) => buffer instanceof ArrayBuffer),
         );
       },
       (thrown: unknown) => {

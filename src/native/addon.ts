@@ -21,7 +21,11 @@ export interface Addon {
   transfer(from: number, fromOffset: number, to: number, toOffset: number, bytes: number): void;
   /** memory for writeLater and readLater of a device */
   pinned(bytes: number, device: number): ArrayBuffer;
-  /** like write and read, but an array of pinned memory is in use until `reach` has returned for the ticket */
+  /** makes an array's whole pages such memory until `unlock`, and gives the byte of the array that they start at; the caller keeps it alive */
+  lock(array: ArrayBufferView, device: number): number;
+  /** of an array that starts where the pages do; waits for copies under way */
+  unlock(array: ArrayBufferView): void;
+  /** like write and read (shared memory may be written from, too), but an array of pinned memory is in use until `reach` has returned for the ticket */
   writeLater(handle: number, byteOffset: number, data: ArrayBufferView): number;
   readLater(handle: number, byteOffset: number, into: ArrayBufferView): number;
   reach(device: number, ticket: number): void;
@@ -73,6 +77,8 @@ export interface MemoryUse {
   buffers: number;
   /** live plans */
   plans: number;
+  /** bytes of host memory that `pinShared` pinned and `unpin` did not let go of (what `pinnedArray` gave goes when the collector takes it) */
+  pinned: number;
 }
 
 export interface Machine {

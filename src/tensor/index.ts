@@ -8,5 +8,5 @@ export { dispatch, costOf, measureCost } from './dispatch.js';
 export type { Cost } from './dispatch.js';
 export { valuesLater } from './later.js';
 export { Fetch, Plan } from './plan.js';
-export { Transfer, pinnedArray, readLater, writeLater } from './transfer.js';
+export { Transfer, pinShared, pinnedArray, readLater, unpin, writeLater } from './transfer.js';
 export { memory, resetPeakMemory, synchronize, trimMemory, threads } from './memory.js';

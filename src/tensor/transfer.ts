@@ -1,3 +1,4 @@
+import { TheiaError } from '../errors.js';
 import { addon } from '../native/load.js';
 import { deviceNumber } from './device.js';
 import type { Device } from './device.js';
@@ -43,9 +44,38 @@ export function pinnedArray(dtype: DType, length: number, device: Device): Typed
   return typedArrayOver(dtype, addon().pinned(length * bytesOf(dtype), deviceNumber(device)), length);
 }
 
+/** A multiple of the page of every machine. */
+const PAGE = 1 << 16;
+/** In use by a device, so the garbage collector may not take it. */
+const shared = new Set<Uint8Array>();
+
+/**
+ * The same in memory that worker threads can write to as well: views of it that are posted stay what they are. Of its values typed arrays
+ * may be made for `writeLater`. It lasts until `unpin`.
+ * @throws ERR_OOM if it cannot be had or not be pinned; ERR_CUDA
+ */
+export function pinShared(bytes: number, device: Device): Uint8Array {
+  let room: Uint8Array;
+  try {
+    room = new Uint8Array(new SharedArrayBuffer(bytes + 2 * PAGE));
+  } catch (error) {
+    throw new TheiaError('ERR_OOM', `out of memory: ${bytes} shared bytes could not be had`, { cause: error });
+  }
+  const start = addon().lock(room, deviceNumber(device));
+  const block = room.subarray(start, start + bytes);
+  shared.add(block);
+  return block;
+}
+
+/** Makes ordinary memory of what `pinShared` gave, when the copies from it are over. */
+export function unpin(block: Uint8Array): void {
+  addon().unlock(block);
+  shared.delete(block);
+}
+
 /**
  * Copies values into a tensor while host and device go on with other work; what is dispatched or replayed later sees them.
- * @param data of `pinnedArray` (any other array is copied at once); may not be changed before done()
+ * @param data of `pinnedArray` or `pinShared` (any other array is copied at once); may not be changed before done()
  */
 export function writeLater(tensor: Tensor, data: TypedArray): Transfer {
   tensor.checkHostCopy(data, 'writeLater');

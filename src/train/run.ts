@@ -7,6 +7,7 @@ import { loadInitialWeights } from '../models/checkpoint.js';
 import { Theia } from '../models/theia.js';
 import { permutation } from '../random.js';
 import { resolveDevice, threads } from '../tensor/index.js';
+import type { Transfer } from '../tensor/index.js';
 import { averageTerms, combineLosses } from './loss.js';
 import type { LossOptions, Losses } from './loss.js';
 import { restoreCheckpoint, saveCheckpoint } from './checkpoint.js';
@@ -18,7 +19,8 @@ import { openMetrics } from './metrics.js';
 import type { MetricsRow, MetricsWriter } from './metrics.js';
 import { cosineCycle, scaledLr, warmupSteps } from './schedule.js';
 import type { StepBatch } from './step.js';
-import { makeLoader, openTrainingData, stepBatch } from './training-data.js';
+import { PinnedBlocks } from './pinned-blocks.js';
+import { blockSize, makeLoader, openTrainingData, stepBatch } from './training-data.js';
 import type { TrainingData } from './training-data.js';
 import { Trainer } from './trainer.js';
 import type { PendingStep } from './trainer.js';
@@ -114,6 +116,8 @@ class Run {
   private pending: { step: PendingStep; batches: readonly Batch[] } | undefined;
   /** when the last row was written: a step counts from there, or from its start if that is later */
   private clock = 0;
+  /** what the training loader's batches lie in; null on the CPU, where ordinary arrays are as good */
+  private readonly blocks: PinnedBlocks | null;
 
   constructor(
     private readonly config: TrainConfig,
@@ -124,6 +128,8 @@ class Run {
   ) {
     this.length = runLength(config, data.stream.epochLength);
     this.names = [...data.targets.keys()];
+    const { device } = trainer.model;
+    this.blocks = device === 'cpu' ? null : new PinnedBlocks(blockSize(config, data), device, (text) => this.events.onNotice?.(text));
   }
 
   /** Goes on from a checkpoint. */
@@ -147,6 +153,7 @@ class Run {
       stream: data.stream,
       from: this.position,
       cross: config.train.steps > 0,
+      lend: () => this.blocks?.lend() ?? null,
     });
     let stopped = false;
     let saved = trainer.steps;
@@ -174,6 +181,7 @@ class Run {
       return { runDir: this.runDir, steps: trainer.steps, stopped, last: this.last };
     } finally {
       await loader.close();
+      this.blocks?.dispose();
       this.metrics.close();
     }
   }
@@ -208,6 +216,7 @@ class Run {
     if (parts.length === 0) {
       trainer.steps += 1; // every sample of the step was damaged: the schedule goes on, nothing is learned
       this.events.onNotice?.(`step ${trainer.steps}: no sample left, no update`);
+      this.reuse(batches, []);
       return;
     }
     const before = this.pending;
@@ -226,6 +235,7 @@ class Run {
 
   private fetch({ step, batches }: { step: PendingStep; batches: readonly Batch[] }): void {
     const result = this.about(batches, () => step.result());
+    this.reuse(batches, step.uploads); // only here, one step late, since they are over by now: nothing is waited for
     const now = performance.now();
     const seconds = (now - this.clock) / 1000;
     this.clock = now;
@@ -239,6 +249,13 @@ class Run {
       images_per_s: result.images / seconds,
       wall_s: this.wallS,
     });
+  }
+
+  private reuse(batches: readonly Batch[], uploads: readonly Transfer[]): void {
+    this.blocks?.giveBack(
+      batches.map(({ block }) => block),
+      uploads,
+    );
   }
 
   /** Runs fn; a message about values that are not finite names the samples. */

@@ -4,7 +4,7 @@ import type { Theia } from '../models/theia.js';
 import { distillLoss } from '../ops/distill_loss.js';
 import type { AdamW } from '../optim/adamw.js';
 import { Plan, Tensor, tidy, valuesLater, writeLater } from '../tensor/index.js';
-import type { DType } from '../tensor/index.js';
+import type { DType, Transfer } from '../tensor/index.js';
 import { termWeights } from './loss.js';
 import type { LossOptions } from './loss.js';
 import type { LossTerms } from './metrics.js';
@@ -61,6 +61,8 @@ export class TrainStep {
   private readonly statistics = new Map<string, { mean: Tensor; std: Tensor }>();
   private touched = new Set<string>();
   private micro = 0;
+  /** copies of this step's batches to the device: an array of pinned memory may be changed when they are done */
+  uploads: Transfer[] = [];
 
   constructor(
     private readonly model: Theia,
@@ -77,6 +79,7 @@ export class TrainStep {
     this.model.arena.beginGradients();
     this.touched = new Set();
     this.micro = 0;
+    this.uploads = [];
   }
 
   /**
@@ -92,7 +95,7 @@ export class TrainStep {
     if (micro) {
       this.plans.delete(signature); // most recently used last
       this.plans.set(signature, micro);
-      this.fill(micro.inputs, batch, teachers);
+      this.uploads.push(...this.fill(micro.inputs, batch, teachers));
       micro.plan.replay();
     } else {
       micro = this.record(batch, teachers);
@@ -189,9 +192,9 @@ export class TrainStep {
     return { images, targets };
   }
 
-  private fill(inputs: Inputs, batch: StepBatch, teachers: readonly string[]): void {
-    writeLater(inputs.images, batch.images);
-    for (const name of teachers) writeLater(inputs.targets.get(name)!, this.target(batch, name).data);
+  private fill(inputs: Inputs, batch: StepBatch, teachers: readonly string[]): Transfer[] {
+    const targets = teachers.map((name) => writeLater(inputs.targets.get(name)!, this.target(batch, name).data));
+    return [writeLater(inputs.images, batch.images), ...targets];
   }
 
   private forward(inputs: Inputs, teachers: readonly string[]): Map<string, Tensor> {
@@ -213,7 +216,7 @@ export class TrainStep {
     const { arena } = this.model;
     const made = this.inputs(batch, teachers);
     const inputs: Inputs = { images: made.images.retainOnly(), targets: new Map([...made.targets].map(([n, t]) => [n, t.retainOnly()])) };
-    this.fill(inputs, batch, teachers);
+    this.uploads.push(...this.fill(inputs, batch, teachers));
     const before = new Set([...arena.parameters.values()].filter((p) => p.touched));
     const plan = Plan.record(() => {
       const tape = new Tape();

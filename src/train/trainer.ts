@@ -3,6 +3,7 @@ import type { Theia } from '../models/theia.js';
 import { addon } from '../native/load.js';
 import { AdamW } from '../optim/adamw.js';
 import type { AdamWOptions } from '../optim/adamw.js';
+import type { Transfer } from '../tensor/index.js';
 import { averageTerms, combineLosses } from './loss.js';
 import type { LossOptions, Losses } from './loss.js';
 import { Schedule } from './schedule.js';
@@ -40,6 +41,8 @@ export interface StepResult extends Losses {
 export interface PendingStep {
   /** 1-based */
   readonly step: number;
+  /** Copies of the batches to the device, done by the time result() has returned. Until then nobody may change arrays of pinned memory. */
+  readonly uploads: readonly Transfer[];
   /**
    * What came out; waits for the step where it is still under way.
    * @throws ERR_NONFINITE for a loss or gradient norm that is not finite; no weight was changed by this step then
@@ -120,7 +123,7 @@ export class Trainer {
     const lr = this.schedule.lr(this.taken);
     const norm = named(step, () => this.stepper.update(lr, this.clip(this.taken)));
     this.taken = step;
-    return { step, result: () => ({ ...losses(), step, lr, gradNorm: named(step, norm), images }) };
+    return { step, uploads: this.stepper.uploads, result: () => ({ ...losses(), step, lr, gradNorm: named(step, norm), images }) };
   }
 
   /**

@@ -1,6 +1,7 @@
 import { existsSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { TheiaError, fileError } from '../errors.js';
+import { blockBytes } from '../data/block.js';
 import { openDataset } from '../data/dataset.js';
 import type { Dataset } from '../data/dataset.js';
 import type { Feature } from '../data/feature.js';
@@ -29,6 +30,8 @@ export interface TrainingData {
   /** target name -> [C,H,W], or [C] for a `_cls` target, in the model's order */
   targets: ReadonlyMap<string, number[]>;
   statistics: ReadonlyMap<string, TargetStatistics>;
+  /** bytes that each of a batch's feature arrays takes for a sample; those of a sample whose features are stored in another dtype differ */
+  featureBytes: readonly number[];
   close(): void;
 }
 
@@ -128,7 +131,11 @@ export async function openTrainingData(config: TrainConfig): Promise<TrainingDat
       shuffle: config.data.shuffle,
       buffer: config.data.shuffle_buffer,
     });
-    return { datasets, weights, stream, evaluation, evaluationWeights, targets, statistics, close };
+    const featureBytes = loaderTeachers(targets).flatMap(({ name, cls }) => {
+      const { data, cls: token } = feature(name);
+      return cls ? [data.byteLength, token!.data.byteLength] : [data.byteLength];
+    });
+    return { datasets, weights, stream, evaluation, evaluationWeights, targets, statistics, featureBytes, close };
   } catch (error) {
     close();
     throw error;
@@ -174,11 +181,24 @@ export function loaderTeachers(targets: ReadonlyMap<string, number[]>): TeacherT
   return [...bases.values()];
 }
 
+/** Bytes of the block that a batch of the training stream is built in. */
+export function blockSize({ preprocess: { size }, train: { batch } }: TrainConfig, { featureBytes }: TrainingData): number {
+  return blockBytes([size * size * 3, ...featureBytes].map((bytes) => batch * bytes));
+}
+
 /** A loader over the training stream or, without shuffling, over the evaluation's datasets. */
 export function makeLoader(
   config: TrainConfig,
   data: TrainingData,
-  what: { datasets: readonly Dataset[]; stream: Stream; from?: number; to?: number; cross?: boolean; workers?: number },
+  what: {
+    datasets: readonly Dataset[];
+    stream: Stream;
+    from?: number;
+    to?: number;
+    cross?: boolean;
+    workers?: number;
+    lend?: () => Uint8Array | null;
+  },
 ): Loader {
   const { size, filter, resize, crop } = config.preprocess;
   return new Loader({

@@ -7,7 +7,11 @@ import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { temporaryFolder, writeTinyDataset } from '../data/fixtures.js';
 import { SafetensorsFile, encodeNpy } from '../../src/formats/index.js';
-import { deviceTest } from '../support/device-case.js';
+import { addon } from '../../src/native/load.js';
+import { memory } from '../../src/tensor/index.js';
+import { loadConfig } from '../../src/train/config.js';
+import { runTraining } from '../../src/train/run.js';
+import { DEVICES, deviceTest } from '../support/device-case.js';
 import { pictures, saveModel, theia, tinyModel } from '../support/tiny-model.js';
 
 const teachers = new Map([['t', { shape: [8, 14, 14] as const }]]);
@@ -80,6 +84,47 @@ deviceTest('train: an interrupted bfloat16 run that is resumed ends with the sam
   assert.is(status, 0, stderr);
   assert.equal(read(part, 4), whole);
 });
+
+if (DEVICES.includes('simt'))
+  test('simt: train: the same bits from pinned memory, and where none can be had', async () => {
+    const folder = temporaryFolder();
+    const left: number[] = [];
+    const run = async (name: string, workers: number): Promise<{ run: Run; notices: string[]; most: number }> => {
+      const output = join(folder, name);
+      const set = [
+        ...settings,
+        `output=${output}`,
+        'device=simt',
+        'train.steps=5',
+        'train.batch=1',
+        'train.accumulate=1',
+        `data.workers=${workers}`,
+      ];
+      const notices: string[] = [];
+      let most = 0;
+      const onRow = (): void => void (most = Math.max(most, memory('simt').pinned));
+      const { buffers } = memory('simt');
+      const { steps } = await runTraining(loadConfig({ set }), { onRow, onNotice: (text) => notices.push(text) });
+      assert.is(memory('simt').pinned, 0, 'a run leaves nothing pinned');
+      left.push(memory('simt').buffers - buffers);
+      return { run: read(output, steps), notices: notices.filter((text) => text.includes('pinned')), most };
+    };
+    const setLockable = (bytes: number): void => addon().setOption('simt', 'lockable', String(bytes));
+    setLockable(0);
+    const plain = await run('ordinary', 0);
+    setLockable(2 ** 40);
+    assert.equal([plain.most, plain.notices.length], [0, 1], 'the fallback is said once');
+    const block = 224 * 224 * 3 + 8 * 14 * 14 * 2;
+    for (const workers of [0, 2]) {
+      const pinned = await run(`workers${workers}`, workers);
+      assert.equal(pinned.run, plain.run);
+      assert.equal(pinned.notices, []);
+      // The batches that the loader looks ahead, and two whose steps are under way.
+      const most = workers + 2 + 2;
+      assert.is(left.at(-1), 0, 'nor any buffer but the constants that the first one made');
+      assert.ok(pinned.most >= 3 * block && pinned.most <= most * (block + 2 ** 18), `${pinned.most} bytes for blocks of ${block}`);
+    }
+  });
 
 deviceTest('encode: tokens and predictions of the CPU', (device) => {
   const folder = temporaryFolder();

@@ -4,6 +4,7 @@ import { pathToFileURL } from 'node:url';
 import sharp from 'sharp';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
+import { blockBytes } from '../../src/data/block.js';
 import { openDataset, type Dataset } from '../../src/data/dataset.js';
 import { encodeFeature } from '../../src/data/feature.js';
 import { Loader, type Batch, type LoaderOptions } from '../../src/data/loader.js';
@@ -79,6 +80,49 @@ test('workers and look-ahead change nothing', async () => {
   ]) {
     assert.equal(await drain(loaderOf(datasets, { to: 50, shuffle: true, cross: true, workers, lookAhead })), expected);
   }
+});
+
+test('batches in lent memory are those in ordinary arrays', async () => {
+  const bad = (column: string, i: number, bytes: Uint8Array): Uint8Array => (column === 'images' && i === 5 ? Buffer.from('none') : bytes);
+  const datasets = [await tiny({ samples: 13, change: bad })];
+  const options = { to: 26, maxBad: 0.1 };
+  const expected = await drain(loaderOf(datasets, options));
+  // Per sample: an image of 108 bytes, A's map and token as BF16, B's map as F32.
+  const bytes = blockBytes([108, 12 * 2, 5 * 2, 640 * 4].map((each) => 4 * each));
+  assert.is(expected[0].block, null, 'nothing is lent by default');
+  for (const workers of [0, 2])
+    for (const [size, inside] of [
+      [bytes, 4],
+      [bytes - 512, 3], // no room for the pixels of four images, which come last
+      [0, 0],
+    ]) {
+      const lent: Uint8Array[] = [];
+      const lend = (): Uint8Array | null => {
+        if (lent.length === 5) return null;
+        const block = new Uint8Array(new SharedArrayBuffer(size + 512), 256, size).fill(0xff); // as the batch before left it
+        lent.push(block);
+        return block;
+      };
+      const batches = await drain(loaderOf(datasets, { ...options, workers, lend }));
+      assert.equal(
+        batches.map(({ block }) => block),
+        [...lent, ...new Array<null>(batches.length - 5).fill(null)],
+      );
+      batches.forEach((batch, i) => {
+        assert.equal({ ...batch, block: null }, expected[i]);
+        const arrays = [batch.pixels, ...[...batch.features.values()].flatMap(({ data, cls }) => (cls ? [data, cls.data] : [data]))];
+        const shared = arrays.filter(({ buffer }) => buffer instanceof SharedArrayBuffer);
+        if (i >= 5 || inside === 0) assert.is(shared.length, 0);
+        else if (batch.keys.length === 4) assert.is(shared.length, inside);
+        else assert.ok(shared.length >= inside, 'fewer samples take less room');
+        for (const a of shared) {
+          assert.is(a.byteOffset % 256, 0);
+          assert.ok(a.byteOffset >= 256 && a.byteOffset + a.byteLength <= 256 + size, 'inside the block');
+        }
+        for (const a of shared) a.fill(1);
+        if (shared.length > 0) assert.ok(batch.block!.includes(1), 'in this memory, not in a copy of it');
+      });
+    }
 });
 
 test('the last batch of an epoch is smaller, or goes on into the next', async () => {

@@ -128,9 +128,11 @@ test('which GPUs a build covers', () => {
 deviceTest('workers have devices of their own, and end with tensors, plans and copies on them', async (device) => {
   const script = `
     const { parentPort } = require('node:worker_threads');
-    import(${JSON.stringify(TENSORS)}).then(({ Tensor, Plan, dispatch, pinnedArray, writeLater, memory }) => {
+    import(${JSON.stringify(TENSORS)}).then(({ Tensor, Plan, dispatch, pinShared, pinnedArray, writeLater, memory }) => {
       const a = Tensor.zeros([5000], 'float32', ${JSON.stringify(device)});
       writeLater(a, pinnedArray('float32', 5000, a.device).fill(2));
+      const block = pinShared(200, a.device);
+      writeLater(a.slice(0, 0, 50), new Float32Array(block.buffer, block.byteOffset, 50).fill(2)); // left to the end, pinned
       const plan = Plan.record(() => {
         const y = Tensor.empty([5000], 'float32', a.device);
         dispatch('add', { a, b: a, y });
@@ -157,10 +159,10 @@ deviceTest('workers have devices of their own, and end with tensors, plans and c
 });
 
 deviceTest('a process ends cleanly with all of that, THEIA_SYNC or not', (device) => {
-  const script = `const { Tensor, Plan, dispatch, pinnedArray, writeLater } = await import(${JSON.stringify(TENSORS)});
+  const script = `const { Tensor, Plan, dispatch, pinShared, pinnedArray, writeLater } = await import(${JSON.stringify(TENSORS)});
     const a = Tensor.zeros([5000], 'float32', ${JSON.stringify(device)});
-    globalThis.kept = [a, writeLater(a, pinnedArray('float32', 5000, a.device)), Plan.record(() => dispatch('add', { a, b: a, y: a }))];
-    kept[2].replay();
+    globalThis.kept = [a, writeLater(a, pinnedArray('float32', 5000, a.device)), pinShared(200, a.device), Plan.record(() => dispatch('add', { a, b: a, y: a }))];
+    kept[3].replay();
     if (process.env.END === 'exit') process.exit(0);`;
   for (const env of [{}, { THEIA_SYNC: '1' }, { END: 'exit' }] as Record<string, string>[]) {
     const options = { encoding: 'utf8', env: { ...process.env, ...env } } as const;

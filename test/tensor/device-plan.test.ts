@@ -1,8 +1,22 @@
 // Plans on devices with memory of their own: where their buffers lie, when they are captured, what is fetched from them.
+import { once } from 'node:events';
+import { Worker } from 'node:worker_threads';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { addon } from '../../src/native/load.js';
-import { Plan, Tensor, dispatch, memory, pinnedArray, readLater, tidy, trimMemory, writeLater } from '../../src/tensor/index.js';
+import {
+  Plan,
+  Tensor,
+  dispatch,
+  memory,
+  pinShared,
+  pinnedArray,
+  readLater,
+  tidy,
+  trimMemory,
+  unpin,
+  writeLater,
+} from '../../src/tensor/index.js';
 import type { Device } from '../../src/tensor/index.js';
 import { DEVICES, deviceTest } from '../support/device-case.js';
 import { throwsCode } from '../support/errors.js';
@@ -166,6 +180,55 @@ for (const device of ['cpu', ...DEVICES] as const)
       throwsCode(() => addon().pinned(2 ** 45, 0), 'ERR_OOM');
       throwsCode(() => addon().reach(99, 1), 'ERR_ARGS');
     }));
+
+for (const device of ['cpu', ...DEVICES] as const)
+  test(`${device}: pinned memory that a worker writes to`, async () => {
+    const before = memory(device).pinned;
+    const block = pinShared(100_000, device);
+    const more = pinShared(1, device);
+    assert.ok(block.buffer instanceof SharedArrayBuffer);
+    assert.is(block.length, 100_000);
+    assert.is(before, 0);
+    assert.ok(device === 'cpu' || memory(device).pinned >= 100_001);
+    const worker = new Worker(
+      `const { parentPort, workerData } = require('node:worker_threads');
+       const floats = new Float32Array(workerData.buffer, workerData.byteOffset + 400, 1000);
+       floats.forEach((_, i) => (floats[i] = i));
+       parentPort.postMessage(floats);`,
+      { eval: true, workerData: block },
+    );
+    const [floats] = (await once(worker, 'message')) as [Float32Array];
+    await worker.terminate();
+    tidy(() => {
+      const x = Tensor.zeros([1000], 'float32', device);
+      writeLater(x, floats).done(); // what came back from the worker is the same memory
+      assert.is(x.float32()[999], 999);
+      new Float32Array(block.buffer, block.byteOffset + 400, 1000).fill(7);
+      assert.is(floats[5], 7);
+      const transfer = writeLater(x, floats);
+      unpin(block); // waits for it
+      transfer.done();
+      assert.is(x.float32()[0], 7);
+      floats.fill(8);
+      writeLater(x, floats); // ordinary memory again: copied at once
+      floats.fill(9);
+      assert.is(x.float32()[999], 8);
+      unpin(block); // nothing happens
+    });
+    unpin(more);
+    assert.is(memory(device).pinned, before);
+    throwsCode(() => pinShared(2 ** 50, device), 'ERR_OOM');
+    const number = addon().openDevice(device);
+    for (const wrong of [new Uint8Array(300_000), new SharedArrayBuffer(300_000), undefined])
+      throwsCode(() => addon().lock(wrong as never, number), 'ERR_ARGS');
+    if (device === 'cpu') return;
+    throwsCode(() => addon().lock(new Uint8Array(new SharedArrayBuffer(100)), number), 'ERR_ARGS', 'a whole page');
+    const twice = new Uint8Array(new SharedArrayBuffer(300_000));
+    const start = addon().lock(twice, number);
+    throwsCode(() => addon().lock(twice, number), 'ERR_ARGS', 'not locked');
+    addon().unlock(twice.subarray(start));
+    assert.is(memory(device).pinned, before);
+  });
 
 if (DEVICES.includes('simt')) {
   test('simt: a plan is captured at its first replay, and again when an address moved', () => {

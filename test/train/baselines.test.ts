@@ -27,6 +27,7 @@ function batch(maps: readonly (readonly number[])[], channels: number): Batch {
       ],
     ]),
     damaged: [],
+    block: null,
   };
 }
 
