@@ -2,7 +2,7 @@
 // bfloat16 by at most twice the error of the same model computed plainly, rounded to bfloat16 at the same places.
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { dirname } from 'node:path';
+import { basename, dirname } from 'node:path';
 import { SafetensorsFile } from '../../src/formats/index.js';
 import { Theia } from '../../src/models/theia.js';
 import { judge, measure } from '../../src/parity/compare.js';
@@ -19,8 +19,8 @@ import { roundingAsBfloat16 } from '../support/rounded-model.js';
 const MINI = ['mini_lconv_cls', 'mini_lconv_nocls', 'mini_lconv_reg'] as const;
 
 /** What a golden file holds against what a model computes. */
-function differences(name: string, golden: string, device: Device, compute: 'float32' | 'bfloat16', rounded = false): Difference[] {
-  const inputs = goldenInputs(manifest()!.files[`${name}.golden.safetensors`]!);
+function differences(golden: string, device: Device, compute: 'float32' | 'bfloat16', rounded = false): Difference[] {
+  const inputs = goldenInputs(manifest()!.files[basename(golden)]!);
   const model = new Theia(inputs.config, { training: true, initialise: false, device, compute });
   try {
     for (const key of inputs.shapes.keys()) model.arena.load(key, inputs.weights(key));
@@ -43,7 +43,7 @@ for (const name of MINI) {
     if (golden === undefined) return;
     const before = memory(device).buffers;
     const rows = judge(
-      differences(name, golden, device, 'float32'),
+      differences(golden, device, 'float32'),
       goldenTolerances(findGoldenFacts(golden, [dirname(goldenFile('manifest.json')!)])),
     );
     assert.equal(
@@ -55,6 +55,18 @@ for (const name of MINI) {
   });
 }
 
+deviceTest('full_tiny_cddsv in float32: Theia-T with five teachers, forward, losses and all gradients', (device) => {
+  const name = 'full_tiny_cddsv';
+  const golden = requireGolden(`${name}.safetensors`, name);
+  if (golden === undefined) return;
+  const rows = judge(differences(golden, device, 'float32'), goldenTolerances(findGoldenFacts(golden, [dirname(golden)])));
+  assert.equal(
+    rows.filter((r) => !r.ok).map((r) => `${r.name}: ${r.rel} above ${r.limit}`),
+    [],
+  );
+  assert.is(rows.filter((r) => r.name.startsWith('grad/')).length, 268);
+});
+
 /** Gradients of key biases are zero but for rounding: no error of theirs means anything. */
 const isZero = (d: Difference): boolean => d.reference < 1e-9;
 
@@ -62,8 +74,8 @@ for (const name of MINI) {
   deviceTest(`${name} in bfloat16: at most twice the error of the plainly rounded model`, (device) => {
     const golden = requireGolden(`${name}.golden.safetensors`, name);
     if (golden === undefined) return;
-    const own = differences(name, golden, device, 'bfloat16');
-    const plain = new Map(differences(name, golden, 'cpu', 'float32', true).map((d) => [d.name, d]));
+    const own = differences(golden, device, 'bfloat16');
+    const plain = new Map(differences(golden, 'cpu', 'float32', true).map((d) => [d.name, d]));
     const tensors = own.filter((d) => d.shape.length > 0 && !isZero(d));
     assert.ok(tensors.length > 60);
     for (const d of own) assert.ok(d.finite, d.name);
