@@ -4,7 +4,9 @@
 //   npm run mutate                        all kernels: hours on two cores
 //   npm run mutate -- NAME...             sources whose path contains one of the names
 //   npm run mutate -- --every N           only every Nth mutant;  --list: prints them and runs nothing;  --limit S: seconds a test may take
-// Needs `npm run build` with ninja; --no-sanitizers leaves out the second round, which needs `node scripts/simt-check.mjs` of both kinds.
+//   npm run mutate -- --new               only those that the table does not have, or has without a reason
+// Needs `npm run build` with ninja, and for the second round `node scripts/simt-check.mjs` of both kinds. --no-sanitizers leaves that out,
+// --only-sanitizers is that alone.
 import { spawnSync } from 'node:child_process';
 import { existsSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -17,7 +19,8 @@ import { runFile } from './support/uvu.mjs';
 /** Sources and the tests that must notice. The first failing test ends a mutant. */
 const SUBJECTS = [
   // Without what runs on the host: choosing a variant is not wrong when it chooses another.
-  { folder: 'kernels/gemm/device', tests: ['linear', 'conv2d', 'patch_embed', 'conv_transpose2d'] },
+  // `first` is the unit that is enough for the first test: most mutants end there, and its siblings need not be compiled.
+  { folder: 'kernels/gemm/device', tests: ['linear', 'conv2d', 'patch_embed', 'conv_transpose2d', 'linear_wgmma'], first: 'mma_plain' },
   { folder: 'kernels/attention', tests: ['attention'] },
   { folder: 'kernels/distill_loss', tests: ['distill_loss'] },
 ];
@@ -26,7 +29,11 @@ const BUILDS = {
   race: {
     out: 'build-simt-race',
     library: 'libtsan.so',
-    env: { TSAN_OPTIONS: 'ignore_noninstrumented_modules=1 suppress_equal_addresses=0' },
+    env: {
+      TSAN_OPTIONS: 'ignore_noninstrumented_modules=1 suppress_equal_addresses=0',
+      THEIA_TEST_ONLY: 'schedule', // every kernel, once, as scripts/simt-check.mjs does it
+      THEIA_TEST_SCHEDULES: 'random:1',
+    },
   },
   address: { out: 'build-simt-address', library: 'libasan.so', env: { ASAN_OPTIONS: 'detect_leaks=0' } },
 };
@@ -35,19 +42,24 @@ const { values, positionals } = parseArgs({
   options: {
     list: { type: 'boolean', default: false },
     every: { type: 'string', default: '1' },
+    new: { type: 'boolean', default: false },
     limit: { type: 'string', default: '120' },
     'no-sanitizers': { type: 'boolean', default: false },
+    'only-sanitizers': { type: 'boolean', default: false },
   },
   allowPositionals: true,
 });
-const subjects = SUBJECTS.flatMap(({ folder, tests }) =>
+const tableFile = join(root, 'test', 'simt', 'mutants.json');
+const table = new Map((existsSync(tableFile) ? JSON.parse(readFileSync(tableFile, 'utf8')) : []).map((m) => [keyOf(m), m]));
+const subjects = SUBJECTS.flatMap(({ folder, tests, first }) =>
   readdirSync(join(root, folder))
     .filter((name) => /\.cuh?$/.test(name) && !['choose.cu', 'gemm.cu', 'launch.cuh'].includes(name))
     .sort()
-    .map((name) => ({ file: `${folder}/${name}`, tests })),
+    .map((name) => ({ file: `${folder}/${name}`, tests: name.startsWith('wgmma') ? [...tests].reverse() : tests, first })),
 ).filter(({ file }) => positionals.length === 0 || positionals.some((wanted) => file.includes(wanted)));
 const mutants = subjects
-  .flatMap(({ file, tests }) => mutantsOf(root, file).map((m) => ({ ...m, tests })))
+  .flatMap(({ file, tests, first }) => mutantsOf(root, file).map((m) => ({ ...m, tests, first })))
+  .filter((m) => !values.new || !(table.get(keyOf(m))?.caught || table.get(keyOf(m))?.reason))
   .filter((_, i) => i % Number(values.every) === 0);
 if (values.list) {
   for (const m of mutants) console.log(`${m.file}:${m.at}  ${m.mutation}:  ${m.line}`);
@@ -86,8 +98,8 @@ function commandsOf(build) {
   return { out, link, units: units.map((u) => ({ ...u, deps: deps.get(u.object) ?? [] })) };
 }
 
-/** Compiles and links a mutant; its theia_simt.node, or what the compiler said. */
-function make(mutant, name, commands) {
+/** Compiles and links a mutant, of the units that `wanted` matches; its theia_simt.node, or what the compiler said. */
+function make(mutant, name, commands, wanted = /./) {
   const overlay = join(scratch, 'overlay');
   rmSync(overlay, { recursive: true, force: true });
   const copy = join(overlay, mutant.file);
@@ -96,7 +108,7 @@ function make(mutant, name, commands) {
   let link = commands.link;
   const touched = commands.units.filter(({ deps }) => deps.some((d) => d.endsWith(`/${mutant.file}`) || d === mutant.file));
   if (touched.length === 0) return { trouble: 'no compilation reads it' };
-  for (const { command, object } of touched) {
+  for (const { command, object } of touched.filter((unit) => wanted.test(unit.object))) {
     const mine = join(scratch, basename(object));
     const compile = command
       .replace(` -o ${object}`, ` -o ${mine}`)
@@ -107,16 +119,17 @@ function make(mutant, name, commands) {
     if (!ok) return { trouble: /: (?:fatal )?error: (.*)/.exec(output)?.[1] ?? 'does not compile' };
     link = link.replace(object, mine);
   }
+  if (link === commands.link) return { none: true };
   const file = join(scratch, `theia_simt_${name}.node`);
   const { ok, output } = sh(link.replace(/ -o \S+/, ` -o ${file}`), commands.out);
   return ok ? { file } : { trouble: `does not link: ${output.slice(-300)}` };
 }
 
 /** The first test that notices; undefined if all pass. */
-async function noticed(mutant, build, file) {
+async function noticed(mutant, build, file, tests) {
   const library = build.library && spawnSync('g++', [`-print-file-name=${build.library}`], { encoding: 'utf8' }).stdout.trim();
   const env = { ...process.env, ...build.env, ...(library && { LD_PRELOAD: library }), THEIA_SIMT: file, THEIA_TEST_DEVICES: 'simt' };
-  for (const test of mutant.tests) {
+  for (const test of tests) {
     const compiled = join('dist', 'test', 'ops', `${test}.simt.test.js`);
     if (!existsSync(join(root, compiled))) continue;
     const result = await runFile(process.execPath, [compiled], { cwd: root, limit: Number(values.limit), env });
@@ -127,23 +140,30 @@ async function noticed(mutant, build, file) {
   return undefined;
 }
 
-const tableFile = join(root, 'test', 'simt', 'mutants.json');
-const table = new Map((existsSync(tableFile) ? JSON.parse(readFileSync(tableFile, 'utf8')) : []).map((m) => [keyOf(m), m]));
 const builds = Object.fromEntries(Object.entries(BUILDS).map(([name, build]) => [name, commandsOf(build)]));
 if (!builds.plain) throw new Error('build/ was not made with ninja: npm run build');
 let survived = 0;
 for (const mutant of mutants) {
-  const rounds = ['plain', ...(values['no-sanitizers'] ? [] : [/^(<|no m)/.test(mutant.mutation) ? 'address' : 'race'])].filter(
-    (name) => builds[name],
-  );
+  const { tests, first } = mutant;
+  const sanitizer = /^(<|no min|no max)/.test(mutant.mutation) ? 'address' : 'race';
+  const plain = [
+    ...(first ? [{ name: 'plain', units: new RegExp(`/${first}\\.`), tests: tests.slice(0, 1) }] : []),
+    { name: 'plain', tests },
+  ];
+  const rounds = [
+    ...(values['only-sanitizers'] ? [] : plain),
+    ...(values['no-sanitizers'] || !builds[sanitizer] ? [] : [{ name: sanitizer, tests }]),
+  ];
+
   let verdict;
-  for (const name of rounds) {
-    const { file, trouble } = make(mutant, name, builds[name]);
+  for (const { name, units, tests } of rounds) {
+    const { file, trouble, none } = make(mutant, name, builds[name], units);
+    if (none) continue;
     if (trouble) {
       verdict = `not made: ${trouble}`;
       break;
     }
-    const test = await noticed(mutant, BUILDS[name], file);
+    const test = await noticed(mutant, BUILDS[name], file, tests);
     if (test) {
       verdict = name === 'plain' ? test : `${test}, ${name}`;
       break;

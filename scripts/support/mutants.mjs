@@ -13,6 +13,11 @@ const MUTATIONS = [
   { name: 'no wait', pattern: /(?:ptx::)?cp_async_wait<[^>;]*>\(\);/g, to: ';' },
   { name: 'waits for one group less', pattern: /cp_async_wait<([^>;]*)>\(\);/g, to: 'cp_async_wait<($1) + 1>();' },
   { name: 'no commit', pattern: /(?:ptx::)?cp_async_commit\(\);/g, to: ';' },
+  { name: 'no mbarrier wait', pattern: /ptx::mbarrier_wait\([^;]*\);/g, to: ';' },
+  { name: 'no arrival', pattern: /ptx::mbarrier_arrive\([^;]*\);/g, to: ';' },
+  { name: 'no named barrier', pattern: /ptx::named_barrier\([^;]*\);/g, to: ';' },
+  { name: 'no wgmma fence', pattern: /ptx::wgmma_fence\(\);/g, to: ';' },
+  { name: 'no wgmma wait', pattern: /ptx::wgmma_wait<[^;]*>\(\);/g, to: ';' },
   { name: '< is always true', pattern: / < (?!=)/g, to: ' < ::TheiaMutant{} > ' },
   { name: '<= is always true', pattern: / <= /g, to: ' < ::TheiaMutant{} > ' },
   { name: 'no min', pattern: /(?<![\w:.])min\(/g, to: '::theia_mutant_last(' },
@@ -47,7 +52,7 @@ export function mutantsOf(root, file) {
   lines.forEach((text, index) => {
     const code = text.replace(/\/\/.*$/, '');
     for (const { name, pattern, to } of MUTATIONS) {
-      if (/[<m]/.test(name[0]) || name.startsWith('no m')) if (OTHER.test(text)) continue;
+      if (/^(<|no m(in|ax)$)/.test(name) && OTHER.test(text)) continue;
       for (const match of code.matchAll(pattern)) {
         const changed = match[0].replace(new RegExp(pattern.source), to);
         const line = text.trim();
