@@ -35,7 +35,7 @@ const BUILDS = {
       THEIA_TEST_SCHEDULES: 'random:1',
     },
   },
-  address: { out: 'build-simt-address', library: 'libasan.so', env: { ASAN_OPTIONS: 'detect_leaks=0' } },
+  address: { out: 'build-simt-address', library: 'libasan.so', env: { ASAN_OPTIONS: 'detect_leaks=0', THEIA_TEST_GUARD: 'tight' } },
 };
 
 const { values, positionals } = parseArgs({

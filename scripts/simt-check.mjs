@@ -18,7 +18,7 @@ const KINDS = {
   address: {
     sanitizer: 'address',
     library: 'libasan.so',
-    environment: { ASAN_OPTIONS: 'detect_leaks=0' },
+    environment: { ASAN_OPTIONS: 'detect_leaks=0', THEIA_TEST_GUARD: 'tight' },
     planted: {
       row_bound: /AddressSanitizer: heap-buffer-overflow/,
       shared_write: /AddressSanitizer: use-after-poison[^]*addresses\.cpp:\d+/,

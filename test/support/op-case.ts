@@ -55,14 +55,27 @@ export function withInstructionSet<T>(name: string, fn: () => T): T {
 
 const GUARD = 64; // elements on either side: more than any vector or tile edge is wide
 const GUARD_BYTE = 0xa5;
+/**
+ * Under AddressSanitizer a guard zone would hide what is read from it: `tight` ends a tensor, up to its alignment to 16 bytes, where the
+ * memory of its buffer ends.
+ */
+const TIGHT = process.env['THEIA_TEST_GUARD'] === 'tight';
+
+/** The size of the block that a request gets on `simt` (kernels/core/allocator.cpp). */
+function blockBytes(bytes: number): number {
+  const step = bytes > 4096 ? 2 ** (Math.floor(Math.log2(bytes)) - 3) : 256;
+  return Math.max(256, Math.ceil(bytes / step) * step);
+}
 
 /** A tensor in the middle of a larger buffer whose rest is filled with a pattern (NaN-like for reals), checked after the call. */
 class Guarded {
   readonly tensor: Tensor;
   private readonly whole: Tensor;
   private readonly bytes: number;
-  /** where each element lies in the buffer, in elements */
+  /** where each element lies in the buffer, in elements; the first and the one behind the last */
   private readonly places: number[];
+  private readonly start: number;
+  private readonly end: number;
   constructor(
     readonly dtype: DType,
     shape: number[],
@@ -71,18 +84,22 @@ class Guarded {
     { device = 'cpu', shift = 0 }: Where = {},
   ) {
     this.bytes = bytesOf(dtype);
-    this.places = placesOf(shape, strides, GUARD + shift);
-    const end = this.places.reduce((a, b) => Math.max(a, b), GUARD - 1) + 1;
-    this.whole = Tensor.empty([(end + GUARD) * this.bytes], 'uint8', device);
-    const all = new Uint8Array(this.whole.size).fill(GUARD_BYTE);
-    const typed = typedArrayFor(dtype, end + GUARD);
+    const span = placesOf(shape, strides, 0).reduce((a, b) => Math.max(a, b), -1) + 1;
+    const room = (2 * GUARD + shift + span) * this.bytes;
+    const size = TIGHT ? blockBytes(room) : room;
+    this.start = TIGHT ? (Math.floor((size / this.bytes - span - shift) / (16 / this.bytes)) * 16) / this.bytes + shift : GUARD + shift;
+    this.end = this.start + span;
+    this.places = placesOf(shape, strides, this.start);
+    this.whole = Tensor.empty([size], 'uint8', device);
+    const all = new Uint8Array(size).fill(GUARD_BYTE);
+    const typed = typedArrayFor(dtype, size / this.bytes);
     new Uint8Array(typed.buffer).set(all);
     this.places.forEach((place, i) => {
       const v = toStored(values === undefined ? NaN : values[i]!, dtype);
       (typed as unknown as number[] | bigint[])[place] = dtype === 'int64' ? (BigInt(Number.isNaN(v) ? 0 : v) as never) : (v as never);
     });
     this.whole.write(new Uint8Array(typed.buffer));
-    this.tensor = viewAs(this.whole, dtype, shape, strides, GUARD + shift);
+    this.tensor = viewAs(this.whole, dtype, shape, strides, this.start);
   }
 
   /** The elements in row-major order. */
@@ -107,10 +124,9 @@ class Guarded {
     for (let i = 0; i < all.length; i++) {
       const element = Math.floor(i / this.bytes);
       if (all[i] === GUARD_BYTE || used[element]) continue;
-      if (element < GUARD) throw new Error(`${label}: wrote ${GUARD * this.bytes - i} bytes before the start of its buffer`);
-      if (element >= used.length - GUARD)
-        throw new Error(`${label}: wrote ${i + 1 - (used.length - GUARD) * this.bytes} bytes past the end of its buffer`);
-      throw new Error(`${label}: wrote between its rows, at element ${element - GUARD}`);
+      if (element < this.start) throw new Error(`${label}: wrote ${this.start * this.bytes - i} bytes before the start of its buffer`);
+      if (element >= this.end) throw new Error(`${label}: wrote ${i + 1 - this.end * this.bytes} bytes past the end of its buffer`);
+      throw new Error(`${label}: wrote between its rows, at element ${element - this.start}`);
     }
   }
 
