@@ -243,6 +243,7 @@ Device* Environment::later(const Buffer& b, const std::byte* host, int64_t bytes
   auto found = pinned_->upper_bound(host);
   if (!d || bytes == 0 || found == pinned_->begin()) return nullptr;
   --found;
+  if (found->second.locked && found->second.device != b.device) return nullptr;  // unlock() waits for that device alone
   return host - found->first + bytes <= found->second.bytes ? d : nullptr;
 }
 

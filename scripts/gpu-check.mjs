@@ -36,20 +36,26 @@ function note(stage, ok, text) {
   summary.push(`${ok ? 'ok    ' : 'FAIL  '}${stage}: ${text}`);
 }
 
-/** The op tests' files that run on a device, some at a time: each is a process of its own with its own context. */
+/** What is tested on a device beside the ops: memory, plans, copies and their teardown, whole models, training, the commands. */
+const BESIDE_OPS = ['native/devices', 'tensor/device-plan', 'models/device', 'train/history', 'cli/device'].map(
+  (name) => `${name}.test.js`,
+);
+
+/** The tests' files that run on a device, some at a time: each is a process of its own with its own context. */
 async function tests() {
-  const files = readdirSync(join(root, 'dist', 'test', 'ops')).filter((name) => name.endsWith('.simt.test.js'));
+  const ops = readdirSync(join(root, 'dist', 'test', 'ops')).filter((name) => name.endsWith('.simt.test.js'));
+  const files = [...ops.map((name) => `ops/${name}`), ...BESIDE_OPS];
   const results = [];
-  const waiting = [...files];
+  const waiting = rehearse ? files.slice(0, 1) : files;
   const worker = async () => {
     for (let name = waiting.shift(); name !== undefined; name = waiting.shift()) {
-      const r = await runFile(process.execPath, [join('dist', 'test', 'ops', name)], { cwd: root, limit: 150, env });
+      const r = await runFile(process.execPath, [join('dist', 'test', name)], { cwd: root, limit: 150, env });
       // A test that is skipped because the device cannot be used has shown nothing.
-      const failed = r.failed + r.skips.length;
+      const failed = r.failed + (r.trouble && r.failed === 0 ? 1 : 0) + r.skips.filter(({ reason }) => reason.startsWith('device ')).length;
       results.push({ file: name, passed: r.passed, failed, seconds: r.seconds });
       console.log(`${failed === 0 ? 'ok    ' : 'FAIL  '}${name}  ${r.passed} passed, ${failed} failed  ${r.seconds.toFixed(1)} s`);
       for (const { name: test, reason } of r.skips) console.log(`      SKIP ${test}: ${reason}`);
-      if (r.failed > 0) console.log(r.output.slice(-6000).replace(/^/gm, '      '));
+      if (failed > 0) console.log(r.output.slice(-6000).replace(/^/gm, '      '));
     }
   };
   await Promise.all(Array.from({ length: Math.min(4, availableParallelism()) }, worker));
@@ -82,9 +88,10 @@ function stage(name, limit) {
 
 /** memcheck and synccheck over the files that run quickly. A machine without the tool says so. */
 function sanitizer() {
-  if (spawnSync('sh', ['-c', 'command -v compute-sanitizer']).status !== 0) {
-    report.stages.sanitizer = { ok: true, skipped: 'compute-sanitizer is not installed' };
-    return note('sanitizer', true, 'skipped: compute-sanitizer is not installed');
+  if (rehearse || spawnSync('sh', ['-c', 'command -v compute-sanitizer']).status !== 0) {
+    const reason = rehearse ? 'a rehearsal' : 'compute-sanitizer is not installed';
+    report.stages.sanitizer = { ok: true, skipped: reason };
+    return note('sanitizer', true, `skipped: ${reason}`);
   }
   const files = ['add', 'layernorm', 'linear', 'distill_loss', 'attention'].map((n) => join('dist', 'test', 'ops', `${n}.simt.test.js`));
   const rows = [];
@@ -112,16 +119,17 @@ function sanitizer() {
 /** PyTorch on the same GPU, where both it and the peer's script are. */
 function torch() {
   const script = ['peers', join('..', 'shared', 'peers')].map((folder) => join(root, folder, 'bench_torch.py')).find(existsSync);
-  const has = script && spawnSync('python3', ['-c', 'import torch; assert torch.cuda.is_available()']).status === 0;
+  const has = !rehearse && script && spawnSync('python3', ['-c', 'import torch; assert torch.cuda.is_available()']).status === 0;
   if (!has) {
-    report.stages.torch = { ok: true, skipped: 'no PyTorch with CUDA, or no bench_torch.py' };
-    return note('torch', true, 'skipped: no PyTorch with CUDA, or no bench_torch.py');
+    const reason = rehearse ? 'a rehearsal' : 'no PyTorch with CUDA, or no bench_torch.py';
+    report.stages.torch = { ok: true, skipped: reason };
+    return note('torch', true, `skipped: ${reason}`);
   }
   const rows = [];
   const run = (sizes, modes, extra) => {
     const file = join(work, `torch-${rows.length}.json`);
     const flags = ['--sizes', sizes, '--modes', modes, '--iters', '20', '--bf16', '--json', file, ...extra];
-    spawnSync('python3', [script, '--device', 'cuda', ...flags], { stdio: 'inherit', timeout: 150_000 });
+    spawnSync('python3', [script, '--device', device, ...flags], { stdio: 'inherit', timeout: 150_000 });
     if (existsSync(file)) rows.push(...JSON.parse(readFileSync(file, 'utf8')).rows.map((r) => ({ ...r, attention: 'sdpa' })));
   };
   run('tiny,small,base', 'infer1,infer8,infer64,train16,train128', []);

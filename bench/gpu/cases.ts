@@ -71,8 +71,13 @@ export function gpuCases(size: StudentSize, batch: number, device: Device, fille
       accumulate: 0,
     }));
   };
+  const images = (height: number, width: number): Tensor => {
+    const t = e([batch, height, width, 3], 'uint8');
+    if (filled) t.write(new Uint8Array(patternBfloat16(t.size).buffer, 0, t.size));
+    return t;
+  };
   add('patch_embed', 'patch_embed', () => ({
-    images: e([batch, 224, 224, 3], 'uint8'),
+    images: images(224, 224),
     table: v([3 * 256], 'float32'),
     w: v([d, 16, 16, 3]),
     bias: v([d], 'float32'),
@@ -81,7 +86,7 @@ export function gpuCases(size: StudentSize, batch: number, device: Device, fille
     y: e([batch, TOKENS, d], 'float32'),
   }));
   add('patch_embed grad', 'patch_embed_grad', () => ({
-    images: e([batch, 224, 224, 3], 'uint8'),
+    images: images(224, 224),
     table: v([3 * 256], 'float32'),
     dy: v([batch, TOKENS, d], 'float32'),
     dw: e([d, 16, 16, 3], 'float32'),
@@ -91,7 +96,7 @@ export function gpuCases(size: StudentSize, batch: number, device: Device, fille
     accumulate: 0,
   }));
   add('preprocess', 'preprocess', () => ({
-    image: e([batch, 480, 640, 3], 'uint8'),
+    image: images(480, 640),
     out: e([batch, 224, 224, 3], 'uint8'),
     filter: 'bilinear',
     height: 224,
@@ -231,7 +236,7 @@ export function gpuCases(size: StudentSize, batch: number, device: Device, fille
     t: v(features),
     mean: v([1024], 'float32'),
     std: v([1024], 'float32'),
-    stats: e([batch, 3], 'float64'),
+    stats: filled ? Tensor.from(new Float64Array(3 * batch).fill(1e4), [batch, 3], 'float64', device) : e([batch, 3], 'float64'),
     weights: v([3], 'float32'),
     dp: e(features),
   }));

@@ -104,7 +104,7 @@ function ceilingsOf(own: Ceilings, peer: Peer | { absent: string }): Ceilings {
 
 function kernels(device: Device, extent: Extent): { ok: boolean; rows: object[]; own: Ceilings; ceilings: Ceilings; peer: object } {
   const { name } = gpuOf(device);
-  const peer = measurePeer(extent);
+  const peer = measurePeer(device, extent);
   const own = measureCeilings(device, name, extent);
   const ceilings = ceilingsOf(own, peer);
   console.log(`this engine: product ${own.tflops.toFixed(0)} TFLOP/s, copy ${own.gbytes.toFixed(0)} GB/s`);
@@ -156,7 +156,9 @@ async function models(device: Device, extent: Extent): Promise<{ ok: boolean; ro
     await withStudent(size, async (path) => {
       for (const batch of extent.encodeBatches) note(await timeEncode(path, size, batch, device, extent.encodeCalls));
     });
-  for (const size of extent.sizes) for (const batch of extent.trainBatches) note(timeTraining(size, batch, device, extent.trainSteps));
+  for (const size of extent.sizes)
+    for (const batch of extent.trainBatches)
+      for (const pinned of [true, false]) note(timeTraining(size, batch, device, extent.trainSteps, pinned));
   return { ok: true, rows };
 }
 

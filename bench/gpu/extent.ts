@@ -18,6 +18,8 @@ export interface Extent {
   replays: number;
   calls: readonly [number, number];
   sampleSeconds: number;
+  /** whether PyTorch is measured beside it */
+  peer: boolean;
 }
 
 export const FULL: Extent = {
@@ -38,9 +40,10 @@ export const FULL: Extent = {
   replays: 7,
   calls: [10, 400],
   sampleSeconds: 0.004,
+  peer: true,
 };
 
-/** Every stage once through, on the emulator in two minutes. Its times mean nothing; that it ends, and with what rows, does. */
+/** Every stage once through, on the emulator in half a minute. Its times mean nothing; that it ends, and with what rows, does. */
 export const REHEARSAL: Extent = {
   sizes: ['mini'],
   opShapes: [['mini', 1]],
@@ -53,4 +56,5 @@ export const REHEARSAL: Extent = {
   replays: 1,
   calls: [1, 1],
   sampleSeconds: 0.004,
+  peer: false,
 };

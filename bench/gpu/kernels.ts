@@ -19,7 +19,7 @@ export interface KernelRow {
   floor_seconds: number;
   /** floor / seconds */
   share: number;
-  /** seconds with the tiles of sm_90a, by number, where they take the call: whether kWgmmaShapes should list it */
+  /** medians with the tiles of sm_90a, by number: whether kWgmmaShapes should list the call. One that cannot take them repeats `seconds` */
   wgmma: Record<string, number>;
 }
 
@@ -59,6 +59,8 @@ function withTile<T>(tile: string, fn: () => T): T {
   }
 }
 
+const median = (sorted: readonly number[]): number => sorted[sorted.length >> 1]!;
+
 export function timeKernel(c: GpuCase, device: Device, ceilings: Ceilings, extent: Extent): KernelRow {
   return tidy(() => {
     const args = c.args();
@@ -66,10 +68,10 @@ export function timeKernel(c: GpuCase, device: Device, ceilings: Ceilings, exten
     const call = (): void => dispatch(c.op, args);
     call();
     const times = timeCall(device, call, extent);
-    const seconds = times[times.length >> 1]!;
+    const seconds = median(times);
     const floor = floorSeconds(cost, ceilings);
     const wgmma = PRODUCTS.test(c.op)
-      ? WGMMA_TILES.map((tile) => [tile, withTile(tile, () => timeCall(device, call, extent))[0]!] as const)
+      ? WGMMA_TILES.map((tile) => [tile, median(withTile(tile, () => timeCall(device, call, extent)))] as const)
       : [];
     return {
       case: c.name,

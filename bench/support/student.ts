@@ -25,7 +25,7 @@ export function pictures(batch: number): Uint8Array {
 export function trainingBatch(model: Theia, batch: number): StepBatch {
   const targets = new Map(
     [...model.config.teachers].map(([name, [c, h, w]]): [string, TargetBatch] => {
-      const data = patternBfloat16(batch * h! * w! * c!);
+      const data = patternBfloat16(batch * h! * w! * c!).slice(); // each teacher its own: one array would stay in the cache
       return [name, { data, dtype: 'bfloat16', shape: [batch, h! * w!, c!] }];
     }),
   );

@@ -144,7 +144,7 @@ class Emulator final : public Backend {
  private:
   // As small as grids of tests are, so that what depends on the number of multiprocessors is seen in them; the rest is an H100's.
   DeviceInfo info_ = {"emulator", 9, 0, 8, 227 * 1024, 228 * 1024, 65536, int64_t{50} << 20, int64_t{8} << 30};
-  std::atomic<int64_t> lockable_{int64_t{1} << 40};  // at a time
+  std::atomic<int64_t> lockable_{int64_t{1} << 40};  // by one request
 };
 
 }  // namespace

@@ -15,26 +15,30 @@ while (!existsSync(join(root, 'CMakeLists.txt'))) root = dirname(root);
 interface Report {
   device: string;
   gpu: { name: string };
-  stages: Record<string, { ok: boolean; rows: Record<string, unknown>[]; skipped?: string; ceilings?: { tflops: number; gbytes: number } }>;
+  stages: Record<
+    string,
+    {
+      ok: boolean;
+      rows: Record<string, unknown>[];
+      results?: { passed: number; failed: number }[];
+      skipped?: string;
+      ceilings?: { tflops: number; gbytes: number };
+    }
+  >;
 }
 
 deviceTest('gpu:check --rehearse: every stage ends, with its rows', (device) => {
   if (device !== 'simt') return;
   const folder = mkdtempSync(join(tmpdir(), 'theia-'));
   try {
-    const args = [
-      'scripts/gpu-check.mjs',
-      '--rehearse',
-      '--no-build',
-      '--out',
-      folder,
-      '--only',
-      'parity,determinism,kernels,models,torch',
-    ];
+    const args = ['scripts/gpu-check.mjs', '--rehearse', '--no-build', '--out', folder];
     const run = spawnSync(process.execPath, args, { cwd: root, encoding: 'utf8' });
     assert.is(run.status, 0, run.stdout + run.stderr);
     const report = JSON.parse(readFileSync(join(folder, 'gpu-check-simt.json'), 'utf8')) as Report;
-    const { parity, determinism, kernels, models } = report.stages;
+    const { tests, parity, determinism, sanitizer, kernels, models, torch } = report.stages;
+    assert.is(tests!.results![0]!.failed, 0);
+    assert.ok(tests!.results![0]!.passed > 0);
+    for (const stage of [sanitizer, torch]) assert.is(stage!.skipped, 'a rehearsal');
     for (const stage of [parity, determinism, kernels, models]) assert.ok(stage!.ok && stage!.rows.length > 0);
     assert.equal(
       parity!.rows.map((r) => r['dtype']),
