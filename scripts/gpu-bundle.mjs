@@ -46,6 +46,11 @@ while (needed.length > 0) {
   copy(path);
   needed.push(...Object.keys(lock[path]?.dependencies ?? {}));
 }
+// More golden data than a clone has, where it is at hand: whole models and training histories are small.
+const golden = process.env.THEIA_GOLDEN ?? join(root, '..', 'shared', 'golden');
+if (existsSync(golden))
+  for (const name of readdirSync(golden).filter((f) => /^(manifest\.json|full_tiny|train_|mini_lconv_nocls)/.test(f)))
+    cpSync(join(golden, name), join(folder, 'test', 'fixtures', 'golden', name));
 const peers = join(root, '..', 'shared', 'peers');
 if (existsSync(peers)) cpSync(peers, join(folder, 'peers'), { recursive: true });
 
