@@ -34,6 +34,16 @@ const kernels = filesIn('kernels');
 const native = filesIn('native');
 const sources = filesIn('src');
 
+test('each lock file is that of its package.json: npm ci refuses any other', () => {
+  type Lock = { packages: Record<string, Record<string, Record<string, string>>> };
+  for (const folder of ['.', 'bench']) {
+    const own = JSON.parse(readFileSync(join(root, folder, 'package.json'), 'utf8')) as Record<string, Record<string, string>>;
+    const locked = (JSON.parse(readFileSync(join(root, folder, 'package-lock.json'), 'utf8')) as Lock).packages['']!;
+    for (const kind of ['dependencies', 'devDependencies', 'optionalDependencies'])
+      assert.equal(locked[kind] ?? {}, own[kind] ?? {}, `${folder}: ${kind}`);
+  }
+});
+
 test('kernels know no Node', () => {
   none(linesMatching(kernels, /#include\s*[<"](napi|node_api|js_native_api|uv\.h|v8|native\/)/), 'kernels/ includes Node-API or native/');
 });
