@@ -145,7 +145,7 @@ try {
     determinism: () => stage('determinism', 60),
     sanitizer,
     kernels: () => stage('kernels', 270),
-    models: () => stage('models', 120),
+    models: () => stage('models', 180),
     torch,
   };
   for (const name of wanted) {

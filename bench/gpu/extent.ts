@@ -1,5 +1,6 @@
 // How much gpu:check does of everything: on a GPU, and when the program itself is tried out.
 import type { StudentSize } from '../support/student.js';
+import type { DiskRun } from './disk.js';
 
 export interface Extent {
   /** students of the stages parity and models */
@@ -11,6 +12,8 @@ export interface Extent {
   /** calls and steps that are timed */
   encodeCalls: number;
   trainSteps: number;
+  /** training as from the command line; its size and batch are among those of `sizes` and `trainBatches` */
+  disk: DiskRun;
   determinism: { size: StudentSize; batch: number; steps: number };
   /** elements of the copy and side of the product that the ceilings are measured with */
   ceilings: { copy: number; side: number };
@@ -35,6 +38,7 @@ export const FULL: Extent = {
   trainBatches: [16, 128],
   encodeCalls: 50,
   trainSteps: 30,
+  disk: { size: 'base', batch: 128, steps: 20, warmup: 5, samples: 512, workers: 8 },
   determinism: { size: 'tiny', batch: 16, steps: 8 },
   ceilings: { copy: 1 << 28, side: 8192 }, // 512 MB each way in bfloat16: no cache holds it
   replays: 7,
@@ -51,6 +55,7 @@ export const REHEARSAL: Extent = {
   trainBatches: [1],
   encodeCalls: 2,
   trainSteps: 2,
+  disk: { size: 'mini', batch: 1, steps: 2, warmup: 1, samples: 3, workers: 1 },
   determinism: { size: 'mini', batch: 1, steps: 3 },
   ceilings: { copy: 1 << 16, side: 128 },
   replays: 1,

@@ -18,7 +18,8 @@ export interface ModelRow {
   tflops: number;
 }
 
-function row(name: string, images: number, flops: number, times: number[]): ModelRow {
+/** A row from the seconds of single calls. */
+export function rowOf(name: string, images: number, flops: number, times: number[]): ModelRow {
   const sorted = [...times].sort((a, b) => a - b);
   const seconds = sorted[sorted.length >> 1]!;
   return { case: name, images, seconds, best: sorted[0]!, images_per_s: images / seconds, tflops: flops / seconds / 1e12 };
@@ -38,7 +39,7 @@ export async function timeEncode(path: string, size: StudentSize, batch: number,
     encoder.encode(frames, { out: out! });
     return (performance.now() - start) / 1000;
   });
-  return row(`encode ${size} batch ${batch}`, batch, flops, times);
+  return rowOf(`encode ${size} batch ${batch}`, batch, flops, times);
 }
 
 /** Copies a batch to memory that the GPU copies from by itself, where theia-train's loader builds it. */
@@ -83,7 +84,7 @@ export function timeTraining(size: StudentSize, batch: number, device: Device, s
       last = now;
     }
     pending.result();
-    return row(`train ${size} batch ${batch}, ${pinned ? 'pinned' : 'ordinary'} memory`, batch, flops, times);
+    return rowOf(`train ${size} batch ${batch}, ${pinned ? 'pinned' : 'ordinary'} memory`, batch, flops, times);
   } finally {
     for (const block of blocks) unpin(block);
     trainer.dispose();

@@ -55,6 +55,7 @@ deviceTest('gpu:check --rehearse: every stage ends, with its rows', (device) => 
     );
     for (const row of kernels!.rows) assert.ok((row['seconds'] as number) > 0 && (row['floor_seconds'] as number) > 0, String(row['case']));
     assert.ok(kernels!.ceilings!.tflops > 0 && kernels!.ceilings!.gbytes > 0);
+    assert.is(models!.rows.filter((r) => String(r['case']).endsWith('shards on disk')).length, 1);
     assert.ok(models!.rows.every((r) => (r['images_per_s'] as number) > 0));
   } finally {
     rmSync(folder, { recursive: true, force: true });
