@@ -3,6 +3,7 @@ import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { addon } from '../../src/native/load.js';
 import { deviceTest, withEmulated } from '../support/device-case.js';
+import { withTile } from '../support/gemm-tile.js';
 import { throwsCode } from '../support/errors.js';
 
 type Family = 'plain' | 'mapped' | 'bytes' | 'any';
@@ -136,15 +137,11 @@ deviceTest('float32 and odd alignments have one tile each; edges', (device) => {
 
 deviceTest('the environment can leave one tile', (device) => {
   if (device !== 'simt') return;
-  try {
-    for (const tile of [0, 1, 2, 3, 4]) {
-      process.env['THEIA_GEMM_TILE'] = String(tile);
+  for (const tile of [0, 1, 2, 3, 4])
+    withTile(tile, () => {
       assert.is(choose(197, 768, 768, 'plain', 'nt').tile, tile);
       assert.is(choose(197, 768, 768, 'any', 'nt').tile, 3, 'where the tile does not exist, the choice is free');
-    }
-  } finally {
-    delete process.env['THEIA_GEMM_TILE'];
-  }
+    });
 });
 
 test.run();

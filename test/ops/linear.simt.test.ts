@@ -13,21 +13,12 @@ import {
   withEmulated,
 } from '../support/device-case.js';
 import { throwsCode } from '../support/errors.js';
-import { backward, dot, expectedBackward, expectedForward, forward, plainForward } from '../support/linear-case.js';
+import { withTile } from '../support/gemm-tile.js';
+import { backward, dot, expectedBackward, expectedForward, forward, gradientsOver, plainForward } from '../support/linear-case.js';
 import type { Make, Options, Size } from '../support/linear-case.js';
 import { randomValues, runCase, same, smallIntegers } from '../support/op-case.js';
 import type { OpCase } from '../support/op-case.js';
 import { OpGolden } from '../support/op-golden.js';
-
-/** Runs fn with only this tile of kernels/gemm/device/tiles.cuh, where it exists for the product. */
-function withTile<T>(tile: number, fn: () => T): T {
-  process.env['THEIA_GEMM_TILE'] = String(tile);
-  try {
-    return fn();
-  } finally {
-    delete process.env['THEIA_GEMM_TILE'];
-  }
-}
 
 const TILES = [
   [128, 256, 32],
@@ -131,17 +122,8 @@ deviceTest('every tile: two blocks each way and partial last ones, k longer than
       const options = { bias: true, residual: true, full: ['y'] } as const;
       const f = forward([m + 9, n + 8, depth], one, options);
       checkDeviceExact(device, f, { y: expectedForward(f) }, ['bfloat16']);
-      // dx is m x n over depth, dw m x n over depth: M, N and K of the layer are placed so.
-      const forDx = backward(forward([m + 9, depth, n + 8], one), { full: ['dx'] }, one);
-      const forDw = backward(forward([depth, m + 16, n + 8], one), {}, one);
-      for (const [b, name] of [
-        [forDx, 'dx'],
-        [forDw, 'dw'],
-      ] as const) {
-        const { dx, dw, dbias: _, ...inputs } = b.tensors;
-        const alone = { ...b, tensors: { ...inputs, [name]: name === 'dx' ? dx! : dw! } };
-        same(runCase(alone, 'bfloat16', { device })[name]!, expectedBackward(b)[name]!, `${name} tile ${tile}`);
-      }
+      for (const [name, b] of gradientsOver(depth, m, n, one))
+        same(runCase(b, 'bfloat16', { device })[name]!, expectedBackward(b)[name]!, `${name} tile ${tile}`);
     }),
   );
 });

@@ -7,7 +7,8 @@ import type { Device } from '../../src/tensor/index.js';
 import { checkForwardExact, checkGradientExact } from '../support/conv-device.js';
 import type { Geometry } from '../support/conv-case.js';
 import { checkDeviceBf16, checkDeviceExact, checkSchedules, deviceTest, withEmulated } from '../support/device-case.js';
-import { backward, expectedBackward, expectedForward, forward, plainForward } from '../support/linear-case.js';
+import { withTile } from '../support/gemm-tile.js';
+import { backward, expectedBackward, expectedForward, forward, gradientsOver, plainForward } from '../support/linear-case.js';
 import type { Make, Options, Size } from '../support/linear-case.js';
 import { randomValues, runCase, same, smallIntegers } from '../support/op-case.js';
 
@@ -19,14 +20,9 @@ const TILES = [
 
 /** wgmma that fn issued on simt with this tile alone; undefined on a GPU, which does not say. */
 function products(device: Device, tile: number, fn: () => void): number | undefined {
-  process.env['THEIA_GEMM_TILE'] = String(tile);
-  try {
-    if (device === 'simt') addon().count('simt', 'wgmma');
-    fn();
-    return device === 'simt' ? addon().count('simt', 'wgmma') : undefined;
-  } finally {
-    delete process.env['THEIA_GEMM_TILE'];
-  }
+  if (device === 'simt') addon().count('simt', 'wgmma');
+  withTile(tile, fn);
+  return device === 'simt' ? addon().count('simt', 'wgmma') : undefined;
 }
 
 function withWgmma(device: Device, tile: number, fn: () => void): void {
@@ -46,18 +42,8 @@ deviceTest('exact on integers: two blocks each way, partial tiles, k longer than
 
 deviceTest('exact on integers: gradients, whose operands are not along k', (device) => {
   for (const [tile, m, n] of TILES) {
-    // dx is m x n over depth, dw m x n over depth: M, N and K of the layer are placed so.
-    const depth = 5 * 64 + 8;
-    const forDx = backward(forward([m + 9, depth, n + 8], one), { full: ['dx'] }, one);
-    const forDw = backward(forward([depth, m + 16, n + 8], one), { accumulate: true }, one);
-    for (const [b, name] of [
-      [forDx, 'dx'],
-      [forDw, 'dw'],
-    ] as const) {
-      const { dx, dw, dbias: _, ...inputs } = b.tensors;
-      const alone = { ...b, tensors: { ...inputs, [name]: name === 'dx' ? dx! : dw! } };
-      withWgmma(device, tile, () => checkDeviceExact(device, alone, { [name]: expectedBackward(b)[name]! }, ['bfloat16']));
-    }
+    for (const [name, b] of gradientsOver(5 * 64 + 8, m, n, one, { accumulate: true }))
+      withWgmma(device, tile, () => checkDeviceExact(device, b, { [name]: expectedBackward(b)[name]! }, ['bfloat16']));
   }
   for (const [tile] of TILES)
     withWgmma(device, tile, () => {

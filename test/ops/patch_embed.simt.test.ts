@@ -16,6 +16,7 @@ import {
 import { throwsCode } from '../support/errors.js';
 import { randomValues, runCase, smallIntegers } from '../support/op-case.js';
 import type { OpCase } from '../support/op-case.js';
+import { withTile } from '../support/gemm-tile.js';
 import { OpGolden } from '../support/op-golden.js';
 import { backward, expectedBackward, expectedForward, forward, parameters, tokensOf } from '../support/patch-embed-case.js';
 import type { Geometry, Make } from '../support/patch-embed-case.js';
@@ -135,18 +136,14 @@ deviceTest('the same bits under every schedule, k in parts too', (device) => {
 
 deviceTest('the products of whole batches, tile by tile', (device) => {
   const g: Geometry = { batch: 9, height: 32, width: 32, channels: 3, patch: 8, d: 264, cls: true };
-  for (const tile of [0, 1, 2, 3]) {
-    process.env['THEIA_GEMM_TILE'] = String(tile);
-    try {
+  for (const tile of [0, 1, 2, 3])
+    withTile(tile, () => {
       const f = forward(g, one);
       checkDeviceExact(device, f, { y: expectedForward(g, f).map((v) => v + 0) }, ['bfloat16']);
-      if (tile !== 1 && tile !== 3) continue;
+      if (tile !== 1 && tile !== 3) return;
       const b = backward(g, one);
       checkDeviceExact(device, b, expectedBackward(g, b), ['bfloat16']);
-    } finally {
-      delete process.env['THEIA_GEMM_TILE'];
-    }
-  }
+    });
 });
 
 deviceTest('which types go together', (device) => {

@@ -73,6 +73,21 @@ export function backward(f: OpCase, options: Options = {}, make: Make = randomVa
   };
 }
 
+/** dx and dw each alone, as products of m and n and a few over `depth` of k: M, N and K of the layer are placed so. */
+export function gradientsOver(depth: number, m: number, n: number, make: Make, options: Options = {}): ['dx' | 'dw', OpCase][] {
+  const forDx = backward(forward([m + 9, depth, n + 8], make), { full: ['dx'] }, make);
+  const forDw = backward(forward([depth, m + 16, n + 8], make), options, make);
+  return (
+    [
+      ['dx', forDx],
+      ['dw', forDw],
+    ] as const
+  ).map(([name, b]) => {
+    const { dx, dw, dbias: _, ...inputs } = b.tensors;
+    return [name, { ...b, tensors: { ...inputs, [name]: name === 'dx' ? dx! : dw! } }];
+  });
+}
+
 /** Every element of rows x columns. */
 function table(rows: number, columns: number, at: (i: number, j: number) => number): Float64Array {
   return Float64Array.from({ length: rows * columns }, (_, e) => at(Math.floor(e / columns), e % columns));
