@@ -4,7 +4,7 @@ import * as assert from 'uvu/assert';
 import { OPS } from '../../src/generated/ops.js';
 import type { OpArgs, OpName, Role } from '../../src/generated/ops.js';
 import { addon } from '../../src/native/load.js';
-import { Tensor, bytesOf, countOf, dispatch, threads } from '../../src/tensor/index.js';
+import { Tensor, bytesOf, countOf, dispatch, memory, threads } from '../../src/tensor/index.js';
 import type { DType, Device, TypedArray } from '../../src/tensor/index.js';
 import { typedArrayFor } from '../../src/tensor/dtype.js';
 
@@ -90,7 +90,10 @@ class Guarded {
     this.start = TIGHT ? (Math.floor((size / this.bytes - span - shift) / (16 / this.bytes)) * 16) / this.bytes + shift : GUARD + shift;
     this.end = this.start + span;
     this.places = placesOf(shape, strides, this.start);
+    const before = memory(device).live;
     this.whole = Tensor.empty([size], 'uint8', device);
+    if (TIGHT && device === 'simt' && memory(device).live - before !== size)
+      throw new Error(`a request for ${size} bytes got a block of ${memory(device).live - before}: nothing is tight about it`);
     const all = new Uint8Array(size).fill(GUARD_BYTE);
     const typed = typedArrayFor(dtype, size / this.bytes);
     new Uint8Array(typed.buffer).set(all);
