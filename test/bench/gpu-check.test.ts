@@ -6,6 +6,8 @@ import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { PARAMETERS } from '../../bench/gpu/cases.js';
+import { student } from '../../bench/support/student.js';
 import { OPS } from '../../src/generated/ops.js';
 import { deviceTest } from '../support/device-case.js';
 
@@ -59,6 +61,13 @@ deviceTest('gpu:check --rehearse: every stage ends, with its rows', (device) => 
     assert.ok(models!.rows.every((r) => (r['images_per_s'] as number) > 0));
   } finally {
     rmSync(folder, { recursive: true, force: true });
+  }
+});
+
+test('the arenas that adamw and grad_norm are timed on are those of the students', () => {
+  for (const size of ['mini', 'tiny', 'small'] as const) {
+    using model = student(size, true);
+    assert.is(PARAMETERS[size], model.arena.values.size, size);
   }
 });
 
